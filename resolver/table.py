@@ -1,0 +1,326 @@
+"""The answer table: what resolvers serve from. LMDB: memory-mapped, many readers, no lock on the way of an answer.
+
+It is derived. The registry's publisher writes it from the truth, `waymark table rebuild` makes it again, `waymark table check`
+proves it whole. A table is a directory; the file `CURRENT` names the generation in force, so that a rebuilt table takes the place
+of the old one in one rename while workers serve. Each generation is an LMDB environment with five databases:
+
+    records   key (canonical identifier) -> stored record (`core.wire.stored`); a key over 500 octets is prefix, slash, NUL, SHA-256
+    hashed    prefix, slash, SHA-256 of the suffix -> canonical identifier, where the DNS label is a hash or the key is
+    homed     prefix -> JSON: the prefixes this node answers for, and the keys that sign them
+    changes   change serial, 8 octets -> key: the newest changes, so that workers forget just those answers
+    meta      `serial`: the change serial of the truth up to which this table is complete
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from struct import Struct
+from typing import NamedTuple
+
+import lmdb
+
+from resolver.core import limits, trust
+from resolver.core.errors import CorruptError, StoreError
+from resolver.core.identifier import PREFIX_AUTHORITY, Identifier, fold_prefix, parent_prefix
+from resolver.core.message import Answer, NotFound, Outcome, Referral, Refused
+from resolver.core.owner import is_hashed
+from resolver.core.wire.stored import GONE, Stored, read_stored
+
+_MAP_OCTETS = 2**42  # address space, not memory: LMDB cannot grow past it
+_LONG_KEY_OCTETS = 500  # LMDB keys end at 511
+_SERIAL = Struct(">Q")
+_DATABASES = (b"records", b"hashed", b"homed", b"changes", b"meta")
+
+
+class Homed(NamedTuple):
+    """A prefix this node answers for. `keys` are the Ed25519 public keys (32 octets) that sign its records, by index."""
+
+    prefix: str
+    keys: dict[int, bytes]
+
+    def encode(self) -> bytes:
+        return json.dumps({"prefix": self.prefix, "keys": {str(i): trust.jwk(k) for i, k in self.keys.items()}}).encode()
+
+    @classmethod
+    def decode(cls, octets: bytes) -> "Homed":
+        try:
+            document = json.loads(octets)
+            keys = {int(i): trust.read_jwk(k, f"key {i} of {document['prefix']}") for i, k in document["keys"].items()}
+            return cls(document["prefix"], keys)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CorruptError(f"homed prefix {octets[:80]!r} cannot be read: {error}") from None
+
+
+class Change(NamedTuple):
+    """One change to publish. `key` without a slash is a prefix that is homed (`octets` is `Homed.encode`) or not (None)."""
+
+    serial: int
+    key: bytes
+    octets: bytes | None
+
+
+class TableStat(NamedTuple):
+    records: int
+    homed: int
+    serial: int
+    octets: int
+    generation: str
+
+
+class Table:
+    """A reader. It sees one snapshot until `refresh`."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises StoreError if there is no table at `path`."""
+        self.path = path
+        self._open()
+
+    def _open(self) -> None:
+        self._current = _read_current(self.path)
+        self._env = _environment(self.path / self._current, readonly=True)
+        self._databases = {name: self._env.open_db(name, create=False) for name in _DATABASES}
+        self._begin()
+
+    def _begin(self) -> None:
+        self._txn = self._env.begin(db=self._databases[b"records"])
+        self.get = self._txn.get  # the hot path: key (not longer than 500 octets) -> stored octets, or None
+        self.serial = self._read_serial()
+
+    def close(self) -> None:
+        self._txn.abort()
+        self._env.close()
+
+    def refresh(self) -> list[bytes] | None:
+        """Moves on to the newest snapshot. Returns the keys that changed; None if they are too many: forget everything."""
+        if _read_current(self.path) != self._current:
+            self.close()
+            self._open()
+            return None
+        before = self.serial
+        self._txn.abort()
+        self._begin()
+        if self.serial == before:
+            return []
+        changed = []
+        cursor = self._txn.cursor(db=self._databases[b"changes"])
+        if not cursor.set_range(_SERIAL.pack(before + 1)) or cursor.key() != _SERIAL.pack(before + 1):
+            return None
+        for _, key in cursor:
+            changed.append(key)
+        return changed
+
+    def find(self, identifier: Identifier) -> Outcome:
+        """What this node says of `identifier`, from the table alone."""
+        key = identifier.key
+        octets = self.get(key if len(key) <= _LONG_KEY_OCTETS else record_key(key))
+        if octets is not None:
+            stored = read_stored(key, octets)
+            return NotFound(self.zone_of(stored.key), stored.issued) if stored.flags & GONE else Answer(stored)
+        prefix = fold_prefix(identifier.prefix)
+        return self.find_absent(parent_prefix(fold_prefix(identifier.suffix)) if prefix == PREFIX_AUTHORITY else prefix)
+
+    def find_absent(self, prefix: str) -> Outcome:
+        """What this node says of a name that it has no record of and whose servers are those of `prefix` (folded)."""
+        zone = prefix
+        while True:
+            if self.is_homed(zone):
+                return NotFound(zone)
+            octets = self.get(b"0.NA/" + zone.encode())
+            if octets is not None and not octets[1] & GONE:
+                return Referral(zone, read_stored(b"0.NA/" + zone.encode(), octets))
+            if zone == PREFIX_AUTHORITY or zone == "0.0":
+                return Refused()
+            zone = parent_prefix(zone)
+
+    def is_homed(self, prefix: str) -> bool:
+        return self._txn.get(prefix.encode(), db=self._databases[b"homed"]) is not None
+
+    def zone_of(self, key: bytes) -> str:
+        """The homed prefix that a key in the table belongs to."""
+        prefix, _, suffix = key.decode().partition("/")
+        return parent_prefix(suffix) if prefix == PREFIX_AUTHORITY else prefix
+
+    def unhashed(self, prefix: str, digest: bytes) -> Identifier | None:
+        """The identifier below `prefix` (folded) whose suffix has this SHA-256, if its label is a hash."""
+        key = self._txn.get(prefix.encode() + b"/" + digest, db=self._databases[b"hashed"])
+        return None if key is None else Identifier.decode(key)
+
+    def homed(self) -> list[Homed]:
+        return [Homed.decode(octets) for _, octets in self._txn.cursor(db=self._databases[b"homed"])]
+
+    def records(self) -> Iterator[tuple[bytes, bytes]]:
+        """Every record in key order: the key as stored (long ones hashed), the stored octets."""
+        yield from self._txn.cursor(db=self._databases[b"records"])
+
+    def stat(self) -> TableStat:
+        data = self.path / self._current / "data.mdb"
+        entries = {name: int(self._txn.stat(db)["entries"]) for name, db in self._databases.items()}
+        return TableStat(entries[b"records"], entries[b"homed"], self.serial, data.stat().st_blocks * 512, self._current)
+
+    def _read_serial(self) -> int:
+        octets = self._txn.get(b"serial", db=self._databases[b"meta"])
+        return int(_SERIAL.unpack(octets)[0]) if octets else 0
+
+
+class TableWriter:
+    """The one writer of a table: the registry's publisher, or a rebuild."""
+
+    def __init__(self, path: Path, bounds: limits.Limits | None = None) -> None:
+        """Opens the table at `path`, and makes an empty one if there is none."""
+        self.path = path
+        self._feed = (bounds or limits.Limits())[limits.change_feed]
+        if not (path / "CURRENT").exists():
+            _make_generation(path, "g000001")
+            _set_current(path, "g000001")
+        self._env = _environment(path / _read_current(path), readonly=False)
+        self._databases = {name: self._env.open_db(name) for name in _DATABASES}
+
+    def close(self) -> None:
+        self._env.sync(True)
+        self._env.close()
+
+    @property
+    def serial(self) -> int:
+        with self._env.begin() as txn:
+            octets = txn.get(b"serial", db=self._databases[b"meta"])
+        return int(_SERIAL.unpack(octets)[0]) if octets else 0
+
+    def apply(self, changes: Iterable[Change]) -> int:
+        """Publishes changes, ascending by serial, in one transaction. Returns the serial that the table now has."""
+        try:
+            with self._env.begin(write=True) as txn:
+                serial = 0
+                for serial, key, octets in changes:
+                    self._put(txn, key, octets)
+                    txn.put(_SERIAL.pack(serial), key, db=self._databases[b"changes"])
+                if serial:
+                    txn.put(b"serial", _SERIAL.pack(serial), db=self._databases[b"meta"])
+                    self._prune(txn, serial)
+            return serial
+        except lmdb.Error as error:
+            raise StoreError(f"answer table {self.path} could not be written: {error}") from error
+
+    def _put(self, txn: lmdb.Transaction, key: bytes, octets: bytes | None, append: bool = False) -> None:
+        prefix, slash, suffix = key.partition(b"/")
+        if not slash:
+            if octets is None:
+                txn.delete(key, db=self._databases[b"homed"])
+            else:
+                txn.put(key, octets, db=self._databases[b"homed"])
+            return
+        assert octets is not None, "a record is replaced by a gone record, never removed"
+        if len(key) > _LONG_KEY_OCTETS or is_hashed(suffix):
+            txn.put(prefix + b"/" + sha256(suffix).digest(), key, db=self._databases[b"hashed"])
+        stored_key = record_key(key)
+        txn.put(stored_key, octets, db=self._databases[b"records"], append=append and stored_key == key)
+
+    def _prune(self, txn: lmdb.Transaction, serial: int) -> None:
+        cursor = txn.cursor(db=self._databases[b"changes"])
+        oldest_kept = _SERIAL.pack(max(0, serial - self._feed))
+        if cursor.first():
+            while bytes(cursor.key()) and bytes(cursor.key()) < oldest_kept:
+                cursor.delete()
+
+
+def rebuild(path: Path, changes: Iterable[Change], serial: int) -> int:
+    """Makes the table at `path` again and puts it in place of the old one. Returns the number of records.
+
+    `changes` are the newest version of everything: homed prefixes in any order, records ascending by key. Running workers move on
+    to the new table by themselves. The publisher must not run meanwhile.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    old = _read_current(path) if (path / "CURRENT").exists() else "g000000"
+    new = f"g{int(old[1:]) + 1:06d}"
+    _remove_generation(path / new)
+    _make_generation(path, new)
+    written = 0
+    env = _environment(path / new, readonly=False, fast=True)
+    writer = TableWriter.__new__(TableWriter)
+    writer.path, writer._env = path, env  # noqa: SLF001 - a writer on another generation than the current one
+    writer._databases = {name: env.open_db(name) for name in _DATABASES}  # noqa: SLF001
+    pending = iter(changes)
+    done = False
+    while not done:
+        with env.begin(write=True) as txn:
+            for _ in range(100_000):
+                change = next(pending, None)
+                if change is None:
+                    done = True
+                    break
+                writer._put(txn, change.key, change.octets, append=True)  # noqa: SLF001
+                written += b"/" in change.key
+    with env.begin(write=True) as txn:
+        txn.put(b"serial", _SERIAL.pack(serial), db=writer._databases[b"meta"])  # noqa: SLF001
+    writer.close()
+    _set_current(path, new)
+    _remove_generation(path / old)
+    return written
+
+
+def record_key(key: bytes) -> bytes:
+    """The key under which the record of a canonical identifier is stored: itself, or for a long one its hash.
+
+    NUL can stand in no identifier, so a hashed key is never that of another one.
+    """
+    if len(key) <= _LONG_KEY_OCTETS:
+        return key
+    prefix, _, suffix = key.partition(b"/")
+    return prefix + b"/\0" + sha256(suffix).digest()
+
+
+def stored_at(table: Table, key: bytes, octets: bytes) -> Stored:
+    """The stored record behind an item of `Table.records`, whose key may be a hashed one."""
+    prefix, _, suffix = key.partition(b"/")
+    if suffix[:1] == b"\0":
+        identifier = table.unhashed(prefix.decode(), suffix[1:])
+        if identifier is None:
+            raise CorruptError(f"answer table: no identifier is known for the hashed key {key!r}")
+        key = identifier.key
+    return read_stored(key, octets)
+
+
+# ---- generations
+
+
+def _environment(path: Path, *, readonly: bool, fast: bool = False) -> lmdb.Environment:
+    try:
+        return lmdb.open(
+            str(path), map_size=_MAP_OCTETS, max_dbs=len(_DATABASES), readonly=readonly, create=not readonly,
+            readahead=False, metasync=False, sync=not fast, max_readers=512,
+        )  # fmt: skip
+    except lmdb.Error as error:
+        raise StoreError(f"answer table {path} cannot be opened: {error}") from error
+
+
+def _make_generation(path: Path, name: str) -> None:
+    (path / name).mkdir(parents=True)
+    env = _environment(path / name, readonly=False)
+    for database in _DATABASES:
+        env.open_db(database)
+    env.close()
+
+
+def _remove_generation(path: Path) -> None:
+    for name in ("data.mdb", "lock.mdb"):
+        (path / name).unlink(missing_ok=True)
+    if path.exists():
+        path.rmdir()
+
+
+def _set_current(path: Path, name: str) -> None:
+    draft = path / "CURRENT.new"
+    with open(draft, "w", encoding="ascii") as file:
+        file.write(name)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path / "CURRENT")
+
+
+def _read_current(path: Path) -> str:
+    """Name of the generation in force."""
+    try:
+        return (path / "CURRENT").read_text("ascii").strip()
+    except OSError as error:
+        raise StoreError(f"there is no answer table at {path} ({error.strerror}); has its registry run yet?") from None
