@@ -15,6 +15,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
@@ -29,6 +30,7 @@ from resolver.core.owner import is_hashed
 from resolver.core.wire.stored import GONE, Stored, read_stored
 
 _MAP_OCTETS = 2**42  # address space, not memory: LMDB cannot grow past it
+_FILL_CHANGES = 50_000  # in one transaction of a rebuild: bounds the dirty pages in memory
 _LONG_KEY_OCTETS = 500  # LMDB keys end at 511
 _SERIAL = Struct(">Q")
 _DATABASES = (b"records", b"hashed", b"homed", b"changes", b"meta")
@@ -90,7 +92,7 @@ class Table:
 
     def close(self) -> None:
         self._txn.abort()
-        self._env.close()
+        _release(self.path / self._current)
 
     def refresh(self) -> list[bytes] | None:
         """Moves on to the newest snapshot. Returns the keys that changed; None if they are too many: forget everything."""
@@ -167,19 +169,20 @@ class Table:
 class TableWriter:
     """The one writer of a table: the registry's publisher, or a rebuild."""
 
-    def __init__(self, path: Path, bounds: limits.Limits | None = None) -> None:
-        """Opens the table at `path`, and makes an empty one if there is none."""
+    def __init__(self, path: Path, bounds: limits.Limits | None = None, generation: str | None = None) -> None:
+        """Opens the table at `path`, and makes an empty one if there is none. `generation`: one that is being rebuilt."""
         self.path = path
         self._feed = (bounds or limits.Limits())[limits.change_feed]
-        if not (path / "CURRENT").exists():
+        if generation is None and not (path / "CURRENT").exists():
             _make_generation(path, "g000001")
             _set_current(path, "g000001")
-        self._env = _environment(path / _read_current(path), readonly=False)
+        self._generation = path / (generation or _read_current(path))
+        self._env = _environment(self._generation, readonly=False, fast=generation is not None)
         self._databases = {name: self._env.open_db(name) for name in _DATABASES}
 
     def close(self) -> None:
         self._env.sync(True)
-        self._env.close()
+        _release(self._generation)
 
     @property
     def serial(self) -> int:
@@ -201,6 +204,18 @@ class TableWriter:
             return serial
         except lmdb.Error as error:
             raise StoreError(f"answer table {self.path} could not be written: {error}") from error
+
+    def fill(self, changes: Iterable[Change], serial: int) -> int:
+        """Fills an empty table; see `rebuild`. Ascending keys make full pages, so the table comes out small."""
+        written, pending = 0, iter(changes)
+        while portion := list(islice(pending, _FILL_CHANGES)):
+            with self._env.begin(write=True) as txn:
+                for change in portion:
+                    self._put(txn, change.key, change.octets, append=True)
+                    written += b"/" in change.key
+        with self._env.begin(write=True) as txn:
+            txn.put(b"serial", _SERIAL.pack(serial), db=self._databases[b"meta"])
+        return written
 
     def _put(self, txn: lmdb.Transaction, key: bytes, octets: bytes | None, append: bool = False) -> None:
         prefix, slash, suffix = key.partition(b"/")
@@ -230,29 +245,12 @@ def rebuild(path: Path, changes: Iterable[Change], serial: int) -> int:
     `changes` are the newest version of everything: homed prefixes in any order, records ascending by key. Running workers move on
     to the new table by themselves. The publisher must not run meanwhile.
     """
-    path.mkdir(parents=True, exist_ok=True)
     old = _read_current(path) if (path / "CURRENT").exists() else "g000000"
     new = f"g{int(old[1:]) + 1:06d}"
     _remove_generation(path / new)
     _make_generation(path, new)
-    written = 0
-    env = _environment(path / new, readonly=False, fast=True)
-    writer = TableWriter.__new__(TableWriter)
-    writer.path, writer._env = path, env  # noqa: SLF001 - a writer on another generation than the current one
-    writer._databases = {name: env.open_db(name) for name in _DATABASES}  # noqa: SLF001
-    pending = iter(changes)
-    done = False
-    while not done:
-        with env.begin(write=True) as txn:
-            for _ in range(100_000):
-                change = next(pending, None)
-                if change is None:
-                    done = True
-                    break
-                writer._put(txn, change.key, change.octets, append=True)  # noqa: SLF001
-                written += b"/" in change.key
-    with env.begin(write=True) as txn:
-        txn.put(b"serial", _SERIAL.pack(serial), db=writer._databases[b"meta"])  # noqa: SLF001
+    writer = TableWriter(path, generation=new)
+    written = writer.fill(changes, serial)
     writer.close()
     _set_current(path, new)
     _remove_generation(path / old)
@@ -284,14 +282,31 @@ def stored_at(table: Table, key: bytes, octets: bytes) -> Stored:
 # ---- generations
 
 
+# LMDB allows a process one environment for each path, so that a publisher and a reader in one process share it.
+_shared: dict[Path, tuple[lmdb.Environment, int]] = {}
+
+
 def _environment(path: Path, *, readonly: bool, fast: bool = False) -> lmdb.Environment:
-    try:
-        return lmdb.open(
-            str(path), map_size=_MAP_OCTETS, max_dbs=len(_DATABASES), readonly=readonly, create=not readonly,
-            readahead=False, metasync=False, sync=not fast, max_readers=512,
-        )  # fmt: skip
-    except lmdb.Error as error:
-        raise StoreError(f"answer table {path} cannot be opened: {error}") from error
+    """The environment at `path`; `fast` leaves durability to the caller. To be given back with `_release`."""
+    env, users = _shared.get(path, (None, 0))
+    if env is None:
+        try:
+            env = lmdb.open(
+                str(path), map_size=_MAP_OCTETS, max_dbs=len(_DATABASES), readonly=readonly, create=not readonly,
+                readahead=False, metasync=False, sync=not fast, max_readers=512,
+            )  # fmt: skip
+        except lmdb.Error as error:
+            raise StoreError(f"answer table {path} cannot be opened: {error}") from error
+    _shared[path] = (env, users + 1)
+    return env
+
+
+def _release(path: Path) -> None:
+    env, users = _shared.pop(path)
+    if users > 1:
+        _shared[path] = (env, users - 1)
+    else:
+        env.close()
 
 
 def _make_generation(path: Path, name: str) -> None:
@@ -299,7 +314,7 @@ def _make_generation(path: Path, name: str) -> None:
     env = _environment(path / name, readonly=False)
     for database in _DATABASES:
         env.open_db(database)
-    env.close()
+    _release(path / name)
 
 
 def _remove_generation(path: Path) -> None:

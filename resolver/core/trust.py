@@ -40,7 +40,7 @@ from resolver.core.wire.values import SIGNED_FROM, encode_value
 
 _HEADER = b"eyJhbGciOiJFZERTQSJ9"  # {"alg":"EdDSA"}
 _CLAIM_NUMBERS = ("iat", "nbf", "exp", "serial")
-_VALUE_FIXED = Struct(">I14xI")  # of an encoded value: its index, and at offset 18 the length of its type
+_VALUE_FIXED = Struct(">I10xI")  # of an encoded value: its index, and at offset 14 the length of its type
 _U32 = Struct(">I")
 _SIGNATURE_TYPE = b"HS_SIGNATURE"
 
@@ -100,14 +100,14 @@ def value_digests(encoded: bytes) -> list[tuple[int, str]]:
     position, end_of_all = 0, len(encoded)
     while position < end_of_all:
         index, type_octets = _VALUE_FIXED.unpack_from(encoded, position)
-        end = position + 22 + type_octets
+        end = position + 18 + type_octets
         end += 4 + int(_U32.unpack_from(encoded, end)[0])
         references = int(_U32.unpack_from(encoded, end)[0])
         end += 4
         while references:
             end += 8 + int(_U32.unpack_from(encoded, end)[0])
             references -= 1
-        if encoded[position + 17] & 0x02 and encoded[position + 22 : position + 34] != _SIGNATURE_TYPE:
+        if encoded[position + 13] & 0x02 and encoded[position + 18 : position + 30] != _SIGNATURE_TYPE:
             digest = sha256(encoded[position + SIGNED_FROM : end]).digest()
             found.append((index, b2a_base64(digest, newline=False).decode()))
         position = end
