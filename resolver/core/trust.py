@@ -91,6 +91,14 @@ class Trusted(NamedTuple):
         return Keys(self.identifier.canonical, public_keys(self.values, self.identifier.canonical), self.expires)
 
 
+class Verdict(NamedTuple):
+    """What is said of an answer: `reason` is "verified", a Reason, "no-such-identifier" or "unreachable"; `text` a sentence."""
+
+    verified: bool
+    reason: str
+    text: str
+
+
 # ---- writing: claims and token of a record
 
 
