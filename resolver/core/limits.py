@@ -42,6 +42,7 @@ prefix_labels = _law("prefix_labels", 16, "the deepest tree that a resolver foll
 apex_octets = _law("apex_octets", 50, "the DNS name under which the tree hangs; see prefix_octets")
 record_values = _limit("record_values", 1024, 1, 2048, "values of one record; deployed decoders stop at 2048")
 record_octets = _limit("record_octets", 200_000, 4096, 250_000, "encoded values of one record; an answer must fit a message")
+public_key_octets = _law("public_key_octets", 16_384, "an encoded public key; an X.509 certificate with RSA-8192 has 3 KB")
 
 # ---- messages
 handle_message_octets = _law("handle_message_octets", 262_144, "the longest message that deployed peers accept")
