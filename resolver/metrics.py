@@ -43,11 +43,11 @@ class Metrics:
         """A counter, added up over all workers."""
         return sum(self._all[_CELL[name] :: len(_NAMES)])
 
-    def observe(self, door: str, seconds: float) -> None:
-        """One answer's latency."""
+    def observe(self, door: str, seconds: float, count: int = 1) -> None:
+        """`count` answers that took `seconds` each: a burst is timed as a whole."""
         bound = next((str(b) for b in LATENCY_BOUNDS if seconds <= b), "inf")
-        self.cells[_CELL["latency", door, bound]] += 1
-        self.cells[_CELL["latency_sum_ns", door]] += int(seconds * 1e9)
+        self.cells[_CELL["latency", door, bound]] += count
+        self.cells[_CELL["latency_sum_ns", door]] += int(seconds * 1e9) * count
 
 
 def shared_cells(workers: int) -> mmap.mmap:

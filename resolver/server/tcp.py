@@ -1,0 +1,262 @@
+"""A stream door's loop: accept, cut the stream into messages, answer each, keep the connection until the peer or a bound ends it.
+
+Deployed clients of one dialect open a connection for each request, those of the other keep a pool open for minutes; both are common,
+so both must be cheap. asyncio's transports cost more than the answer: instead all connections of a door hang on one epoll of their
+own, whose descriptor is all that the event loop sees. TCP_DEFER_ACCEPT lets a connection appear once its request is there.
+
+Bounds: connections (the one longest without a whole message goes first), time to the first whole message and between messages,
+answers that the peer leaves unread: no further message of its is answered until it has read them. Bytes that can never become a
+message get the door's refusal, then the end.
+"""
+
+import asyncio
+import logging
+import select
+import socket
+from collections import OrderedDict
+from collections.abc import Coroutine
+from contextlib import suppress
+from time import perf_counter, time
+from typing import Any, Protocol
+
+from resolver.core import limits
+from resolver.core.errors import FormatError
+from resolver.core.limits import Limits
+from resolver.doors import Ready, Reply
+from resolver.metrics import Metrics, cell
+
+_READ_OCTETS = 65_536
+_BURST = 64
+_BACKLOG = 1024
+_DEFER_SECONDS = 5
+_SWEEP_SECONDS = 1.0
+
+log = logging.getLogger("waymark.tcp")
+
+
+class StreamDoor(Protocol):
+    def answer_stream(self, message: bytes, source: tuple[Any, ...], now: float) -> Reply: ...
+
+    def message_octets(self, buffer: bytes) -> int:
+        """Octets of the first message in `buffer`, 0 while unknown. Raises FormatError if it can never be one."""
+        ...
+
+
+class Connection:
+    """One accepted connection. `deadline` ends it unless a whole message arrives before."""
+
+    __slots__ = ("blocked", "buffer", "deadline", "ending", "out", "sock", "source", "waiting")
+
+    def __init__(self, sock: socket.socket, source: tuple[Any, ...], deadline: float) -> None:
+        self.sock = sock
+        self.source = source
+        self.deadline = deadline
+        self.buffer = b""
+        self.out = b""
+        self.blocked = False  # the kernel takes no more of `out`; nothing is read meanwhile
+        self.waiting = 0  # answers that wait for other servers
+        self.ending = False  # nothing more is read; the connection ends when `out` and `waiting` are empty
+
+
+class StreamServer:
+    """Serves one listening TCP socket through a door."""
+
+    def __init__(self, listener: socket.socket, name: str, door: StreamDoor, metrics: Metrics, bounds: Limits) -> None:
+        self._listener = listener
+        self._name = name
+        self._door = door
+        self._metrics = metrics
+        self._connections_max = bounds[limits.connections]
+        self._idle_seconds = bounds[limits.connection_idle_seconds]
+        self._first_seconds = bounds[limits.connection_first_seconds]
+        self._out_octets_max = bounds[limits.connection_out_octets]
+        self._waiting_max = bounds[limits.recursion_waiters]
+        self._failed = cell("query", name, "failed")
+        self._dropped = cell("query", name, "dropped")
+        self._epoll = select.epoll()
+        self._connections: OrderedDict[int, Connection] = OrderedDict()  # the longest without a whole message first
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def start(self) -> None:
+        self._listener.setblocking(False)
+        with suppress(OSError):
+            self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _DEFER_SECONDS)
+        self._listener.listen(_BACKLOG)
+        self._epoll.register(self._listener.fileno(), select.EPOLLIN)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._epoll.fileno(), self._events)
+        self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep)
+
+    def close(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        asyncio.get_running_loop().remove_reader(self._epoll.fileno())
+        for task in self._tasks:
+            task.cancel()
+        for connection in list(self._connections.values()):
+            self._end(connection)
+        self._epoll.close()
+        self._listener.close()
+
+    # ---- events
+
+    def _events(self) -> None:
+        now, started = time(), perf_counter()
+        answered = 0
+        for descriptor, event in self._epoll.poll(0, _BURST):
+            connection = self._connections.get(descriptor)
+            if connection is None:
+                if descriptor == self._listener.fileno():
+                    answered += self._accept(now)
+            elif event & (select.EPOLLHUP | select.EPOLLERR):
+                self._end(connection)
+            elif event & select.EPOLLOUT:
+                self._flush(connection)
+                if not connection.blocked:
+                    answered += self._work(connection, now)
+            else:
+                answered += self._read(connection, now)
+        if answered:
+            self._metrics.observe(self._name, (perf_counter() - started) / answered, answered)
+
+    def _accept(self, now: float) -> int:
+        answered = 0
+        for _ in range(_BURST):
+            try:
+                sock, source = self._listener.accept()
+            except BlockingIOError:
+                break
+            except OSError as error:  # the peer is gone again, or descriptors ran out
+                log.warning("%s door: no connection accepted: %s", self._name, error)
+                break
+            if len(self._connections) >= self._connections_max:
+                self._end(next(iter(self._connections.values())))
+            connection = Connection(sock, source, now + self._first_seconds)
+            self._connections[sock.fileno()] = connection
+            self._epoll.register(sock.fileno(), select.EPOLLIN)
+            answered += self._read(connection, now)
+        return answered
+
+    def _read(self, connection: Connection, now: float) -> int:
+        """Reads what is there and answers every whole message in it. Returns how many."""
+        try:
+            octets = connection.sock.recv(_READ_OCTETS, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            self._end(connection)
+            return 0
+        if not octets:  # the peer has said all it wanted to, but may still read
+            connection.ending = True
+            self._epoll.modify(connection.sock.fileno(), 0)
+            self._flush(connection)
+            return 0
+        connection.buffer = connection.buffer + octets if connection.buffer else octets
+        return self._work(connection, now)
+
+    def _work(self, connection: Connection, now: float) -> int:
+        """Answers the whole messages that were read, as long as the peer reads the answers. Returns how many."""
+        buffer, answered = connection.buffer, 0
+        while buffer and not connection.ending and len(connection.out) < self._out_octets_max:
+            try:
+                needed = self._door.message_octets(buffer)
+            except FormatError:  # the door's answer to all of it is a refusal
+                self._answer(connection, buffer, now)
+                connection.ending = True
+                break
+            if not 0 < needed <= len(buffer):
+                break
+            message, buffer = buffer[:needed], buffer[needed:]
+            self._answer(connection, message, now)
+            answered += 1
+        connection.buffer = buffer
+        if answered:
+            connection.deadline = now + (self._first_seconds if buffer else self._idle_seconds)
+            self._connections.move_to_end(connection.sock.fileno())
+        self._flush(connection)
+        return answered
+
+    def _answer(self, connection: Connection, message: bytes, now: float) -> None:
+        try:
+            reply = self._door.answer_stream(message, connection.source, now)
+        except Exception:
+            self._metrics.cells[self._failed] += 1
+            log.exception("a message of %d octets from %s broke the %s door", len(message), connection.source[0], self._name)
+            connection.ending = True
+            return
+        if type(reply) is bytes:
+            connection.out = connection.out + reply if connection.out else reply
+        elif type(reply) is tuple:
+            connection.out += b"".join(reply)
+        elif reply is None:
+            connection.ending = True
+        else:
+            assert asyncio.iscoroutine(reply)
+            if connection.waiting >= self._waiting_max:
+                reply.close()
+                self._metrics.cells[self._dropped] += 1
+                connection.ending = True
+                return
+            connection.waiting += 1
+            task = asyncio.get_running_loop().create_task(self._answer_later(connection, reply))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _answer_later(self, connection: Connection, reply: Coroutine[Any, Any, Ready]) -> None:
+        started = perf_counter()
+        try:
+            ready = await reply
+            connection.out += ready if isinstance(ready, bytes) else b"".join(ready or ())
+            connection.ending |= len(connection.out) > 2 * self._out_octets_max
+        except Exception:
+            self._metrics.cells[self._failed] += 1
+            log.exception("a question from %s broke the %s door", connection.source[0], self._name)
+            connection.ending = True
+        connection.waiting -= 1
+        self._flush(connection)
+        self._metrics.observe(self._name, perf_counter() - started)
+
+    # ---- writing and ending
+
+    def _flush(self, connection: Connection) -> None:
+        descriptor = connection.sock.fileno()
+        if descriptor < 0:
+            return
+        if connection.out:
+            try:
+                connection.out = connection.out[connection.sock.send(connection.out, socket.MSG_DONTWAIT) :]
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._end(connection)
+                return
+        blocked = bool(connection.out)
+        if blocked != connection.blocked:
+            connection.blocked = blocked
+            self._epoll.modify(descriptor, select.EPOLLOUT if blocked else 0 if connection.ending else select.EPOLLIN)
+        if connection.ending and not connection.out and not connection.waiting:
+            self._end(connection)
+
+    def _end(self, connection: Connection) -> None:
+        self._connections.pop(connection.sock.fileno(), None)
+        connection.sock.close()  # epoll forgets a closed descriptor by itself
+
+    def _sweep(self) -> None:
+        now = time()
+        for connection in [c for c in self._connections.values() if c.deadline < now and not c.waiting]:
+            self._end(connection)
+        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
+
+
+def bind_stream(host: str, port: int) -> socket.socket:
+    """A TCP socket, not yet listening, that other workers may share the address of."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.bind((host, port))
+    return sock

@@ -1,0 +1,110 @@
+"""A datagram door's loop: read until the socket is empty, answer each packet, send.
+
+asyncio's DatagramProtocol costs twice what the answer does, so the socket hangs on the event loop by `add_reader` and is drained
+here. What can be answered at once is; a question that must wait for other servers becomes a task, and their number is bounded.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Coroutine
+from time import perf_counter, time
+from typing import Any
+
+from resolver.core import limits
+from resolver.core.limits import Limits
+from resolver.doors import Ready, Reply
+from resolver.metrics import Metrics, cell
+
+_DATAGRAM_OCTETS = 4096  # more than any bound of a door lets pass
+_BURST = 64  # packets read before other sockets get their turn
+_BUFFER_OCTETS = 4 * 2**20  # of the kernel: what arrives while Python collects garbage
+
+Source = tuple[Any, ...]  # what recvfrom returns: host, port, and for IPv6 two more
+log = logging.getLogger("waymark.udp")
+
+
+class DatagramServer:
+    """Serves one bound UDP socket. `answer` is a door's `answer_datagram` and never raises for anything a packet can hold."""
+
+    def __init__(
+        self, sock: socket.socket, name: str, answer: Callable[[bytes, Source, float], Reply], metrics: Metrics, bounds: Limits
+    ) -> None:
+        self._sock = sock
+        self._name = name
+        self._answer = answer
+        self._metrics = metrics
+        self._waiting: set[asyncio.Task[None]] = set()
+        self._waiting_max = bounds[limits.recursion_walks] * 4
+        self._dropped = cell("query", name, "dropped")
+        self._failed = cell("query", name, "failed")
+
+    def start(self) -> None:
+        self._sock.setblocking(False)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_OCTETS)
+        asyncio.get_running_loop().add_reader(self._sock.fileno(), self._drain)
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._sock.fileno())
+        for task in self._waiting:
+            task.cancel()
+        self._sock.close()
+
+    def _drain(self) -> None:
+        receive, send, answer = self._sock.recvfrom, self._sock.sendto, self._answer
+        now, started = time(), perf_counter()
+        count = 0
+        try:
+            while count < _BURST:
+                packet, source = receive(_DATAGRAM_OCTETS)
+                count += 1
+                try:
+                    reply = answer(packet, source, now)
+                except Exception:
+                    self._metrics.cells[self._failed] += 1
+                    log.exception("a packet of %d octets from %s broke the %s door", len(packet), source[0], self._name)
+                    continue
+                if type(reply) is bytes:
+                    send(reply, source)
+                elif type(reply) is tuple:
+                    for datagram in reply:
+                        send(datagram, source)
+                elif reply is not None:
+                    assert asyncio.iscoroutine(reply)
+                    self._wait_for(reply, source)
+        except BlockingIOError:
+            pass  # drained, or the kernel's send buffer is full: then the rest of this reply is lost, as datagrams may be
+        except OSError as error:
+            log.warning("%s door: %s", self._name, error)
+        if count:
+            self._metrics.observe(self._name, (perf_counter() - started) / count, count)
+
+    def _wait_for(self, reply: Coroutine[Any, Any, Ready], source: Source) -> None:
+        if len(self._waiting) >= self._waiting_max:
+            reply.close()
+            self._metrics.cells[self._dropped] += 1
+            return
+        task = asyncio.get_running_loop().create_task(self._send_later(reply, source))
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
+
+    async def _send_later(self, reply: Coroutine[Any, Any, Ready], source: Source) -> None:
+        started = perf_counter()
+        try:
+            ready = await reply
+            for datagram in (ready,) if isinstance(ready, bytes) else ready or ():
+                self._sock.sendto(datagram, source)
+        except OSError as error:
+            log.warning("%s door: %s", self._name, error)
+        except Exception:
+            self._metrics.cells[self._failed] += 1
+            log.exception("a question from %s broke the %s door", source[0], self._name)
+        self._metrics.observe(self._name, perf_counter() - started)
+
+
+def bind_datagram(host: str, port: int) -> socket.socket:
+    """A UDP socket that other workers may share the address of."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind((host, port))
+    return sock
