@@ -1,8 +1,8 @@
 """A stream door's loop: accept, cut the stream into messages, answer each, keep the connection until the peer or a bound ends it.
 
-Deployed clients of one dialect open a connection for each request, those of the other keep a pool open for minutes; both are common,
-so both must be cheap. asyncio's transports cost more than the answer: instead all connections of a door hang on one epoll of their
-own, whose descriptor is all that the event loop sees. TCP_DEFER_ACCEPT lets a connection appear once its request is there.
+Clients of one dialect open a connection for each request, those of the other keep a pool open for minutes; both are common,
+so both must be cheap. asyncio's transports cost more than the answer: instead all connections of a door hang on one epoll of
+their own, whose descriptor is all that the event loop sees. TCP_DEFER_ACCEPT lets a connection appear once its request is there.
 
 Bounds: connections (the one longest without a whole message goes first), time to the first whole message and between messages,
 answers that the peer leaves unread: no further message of its is answered until it has read them. Bytes that can never become a
