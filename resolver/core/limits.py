@@ -93,6 +93,14 @@ clock_skew_seconds = _limit("clock_skew_seconds", 300, 0, 3600, "how far clocks 
 page_items = _limit("page_items", 1000, 1, 10_000, "identifiers in one page of a list")
 bulk_line_octets = _limit("bulk_line_octets", 262_144, 1024, 1_048_576, "one line of a bulk registration")
 bulk_window_lines = _limit("bulk_window_lines", 1000, 1, 10_000, "lines of one bulk request that are committed together")
+bulk_window_octets = _limit(
+    "bulk_window_octets", 1_048_576, 65_536, 16_777_216, "lines of one bulk request held at once, in octets"
+)
+bulk_streams = _limit("bulk_streams", 16, 1, 256, "bulk requests under way at once; further ones are answered busy")
+bulk_stall_seconds = _limit("bulk_stall_seconds", 60, 1, 600, "a bulk client that neither sends nor reads is cut after this")
+http_body_seconds = _limit("http_body_seconds", 30, 1, 600, "a request's body, bulk apart, must have arrived by then")
+http_idle_seconds = _limit("http_idle_seconds", 75, 1, 3600, "a registry connection without a whole request head is closed")
+gzip_expansion = _limit("gzip_expansion", 100, 10, 1032, "octets that one octet of a compressed body may become")
 commit_changes = _limit("commit_changes", 2000, 1, 20_000, "changes in one transaction of the truth")
 write_queue = _limit("write_queue", 10_000, 16, 1_000_000, "writes that wait for a commit; further ones are answered busy")
 idempotency_seconds = _limit("idempotency_seconds", 86_400, 60, 604_800, "how long a reply is kept for its Idempotency-Key")
