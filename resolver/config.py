@@ -38,6 +38,7 @@ class NodeConfig(NamedTuple):
 
 def read_config(path: Path) -> NodeConfig:
     """Raises ConfigError that names the file, the setting and what was expected."""
+    path = path.absolute()
     document = read_toml(path)
     node = table(document, "node", path)
     role = text(node, "node.role", path)

@@ -1,0 +1,137 @@
+"""One question through a door that cannot be walked, DNS or HTTP, and what is to be thought of the answer.
+
+HTTP carries whole values and the signature, so the answer is verified as it came. DNS carries index, type and data, but neither
+permissions nor the TTL that was signed: there the verified record is fetched as well, and the answer must say the same.
+"""
+
+import asyncio
+import time
+from typing import NamedTuple
+from urllib.parse import quote
+
+import aiohttp
+import dnslib
+
+from resolver.core.errors import FormatError, UnreachableError, WaymarkError
+from resolver.core.identifier import Identifier, fold_prefix
+from resolver.core.message import Answer, Failed, NotFound, Query
+from resolver.core.owner import label_of, zone_labels
+from resolver.core.trust import Reason, Verdict
+from resolver.core.wire.json import value_from_json
+from resolver.resolution import Resolution, Resolver, Step
+
+_SECONDS = 5.0
+_ANSWER_OCTETS_MAX = 4 * 2**20
+
+
+class Asked(NamedTuple):
+    """Address of the server asked, for the trace, and when."""
+
+    server: str
+    started: float
+
+    def step(self, asked: str, said: str) -> Step:
+        return Step(self.server, asked, said, (time.perf_counter() - self.started) * 1000)
+
+
+async def over_http(resolver: Resolver, identifier: Identifier, at: tuple[str, int]) -> Resolution:
+    """Asks `GET /api/handles/...` and verifies what comes back."""
+    asked = Asked(f"http {at[0]}:{at[1]}", time.perf_counter())
+    url = f"http://{at[0]}:{at[1]}/api/handles/{quote(str(identifier))}"
+    try:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(_SECONDS)) as session, session.get(url) as response:
+            octets = await response.content.read(_ANSWER_OCTETS_MAX)
+            document = await asyncio.to_thread(_json, octets)
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        return _failed(asked, identifier, UnreachableError(f"{asked.server} does not answer: {error or type(error).__name__}"))
+    except FormatError as error:
+        return _failed(asked, identifier, error)
+    code = document.get("responseCode")
+    step = asked.step(f"GET /api/handles/{identifier}", f"{response.status}, response code {code}")
+    if code == 100:
+        verdict = Verdict(False, "no-such-identifier", str(document.get("message") or f"{identifier} does not exist"))
+        return Resolution(NotFound(fold_prefix(identifier.prefix)), verdict, (), (step,))
+    if code != 1:
+        return _failed(asked, identifier, UnreachableError(f"{asked.server}: {document.get('message') or f'response code {code}'}"))
+    try:
+        values = tuple(value_from_json(item, f"values[{n}]") for n, item in enumerate(document.get("values") or []))
+    except FormatError as error:
+        return _failed(asked, identifier, error)
+    found = await resolver.verify(identifier, values)
+    return found._replace(steps=(step, *found.steps))
+
+
+async def over_dns(resolver: Resolver, identifier: Identifier, at: tuple[str, int], apex: str) -> Resolution:
+    """Asks for the TXT records of the owner name, and compares them with the verified record."""
+    asked = Asked(f"dns {at[0]}:{at[1]}", time.perf_counter())
+    name = owner_name(identifier, apex)
+    try:
+        reply = await _dns_exchange(name, at)
+    except (OSError, TimeoutError, dnslib.DNSError) as error:
+        return _failed(asked, identifier, UnreachableError(f"{asked.server} does not answer: {error or type(error).__name__}"))
+    said = dnslib.RCODE.get(reply.header.rcode)
+    told = {item for rr in reply.rr if rr.rtype == dnslib.QTYPE.TXT and (item := _told(rr.rdata.data)) is not None}
+    step = asked.step(f"TXT {name}", f"{said}, {len(told)} value(s)")
+    if reply.header.rcode == dnslib.RCODE.NXDOMAIN:
+        verdict = Verdict(False, "no-such-identifier", f"{name} does not exist")
+        return Resolution(NotFound(fold_prefix(identifier.prefix)), verdict, (), (step,))
+    if reply.header.rcode != dnslib.RCODE.NOERROR or not told:
+        return _failed(asked, identifier, UnreachableError(f"{asked.server}: {said} for {name}, and no value"))
+    found = await resolver.resolve(Query(identifier))
+    found = found._replace(steps=(step, *found.steps))
+    if not (isinstance(found.outcome, Answer) and found.verdict.verified):
+        return found
+    true = {(value.index, value.type, value.data) for value in found.chain[0].values}
+    if told != true:
+        index = min(told ^ true)[0]
+        text = f"what {asked.server} says of value {index} is not what the verified record says"
+        return found._replace(verdict=Verdict(False, Reason.CHANGED_VALUE, text))
+    return found
+
+
+def owner_name(identifier: Identifier, apex: str) -> str:
+    """The DNS name of an identifier: see `core.owner`."""
+    prefix, _, suffix = identifier.canonical.partition("/")
+    labels = [label_of(suffix.encode()), *zone_labels(prefix)]
+    return ".".join(label.decode() for label in labels) + "." + apex.strip(".") + "."
+
+
+def _told(strings: list[bytes]) -> tuple[int, str, bytes] | None:
+    """Index, type and data of a TXT record; None if it is not one of ours."""
+    index, space, type_ = strings[0].partition(b" ") if strings else (b"", b"", b"")
+    if not space or not index.isdigit():
+        return None
+    return int(index), type_.decode("utf-8", "replace"), b"".join(strings[1:])
+
+
+async def _dns_exchange(name: str, at: tuple[str, int]) -> dnslib.DNSRecord:
+    """One TXT question: UDP, and TCP if the answer does not fit. Raises OSError, TimeoutError or DNSError."""
+    question = dnslib.DNSRecord.question(name, "TXT")
+    question.add_ar(dnslib.EDNS0(udp_len=1232))
+
+    def exchange() -> dnslib.DNSRecord:
+        reply = dnslib.DNSRecord.parse(question.send(at[0], at[1], timeout=_SECONDS))
+        if reply.header.tc:
+            reply = dnslib.DNSRecord.parse(question.send(at[0], at[1], tcp=True, timeout=_SECONDS))
+        if reply.header.id != question.header.id:
+            raise dnslib.DNSError("the answer is to another question")
+        return reply
+
+    return await asyncio.to_thread(exchange)
+
+
+def _json(octets: bytes) -> dict[str, object]:
+    import json
+
+    try:
+        document = json.loads(octets)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"answer is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise FormatError("answer is not a JSON object")
+    return document
+
+
+def _failed(asked: Asked, identifier: Identifier, error: WaymarkError) -> Resolution:
+    reason = "unreachable" if isinstance(error, UnreachableError) else "bad-answer"
+    return Resolution(Failed(error), Verdict(False, reason, str(error)), (), (asked.step(str(identifier), str(error)),))

@@ -1,0 +1,221 @@
+"""A node: one program at any depth of the tree. This file is the composition; a packet's way reads
+
+    datagram  -> server.udp   -> door.answer_datagram
+    message   -> server.tcp   -> door.answer_stream
+    request   -> server.http  -> door.answer
+    a door:      answer cache -> table.find, or on a recursive node the walk (resolution) -> encode -> answer cache
+
+and the doors (`doors.handle`, `doors.dns`, `doors.http`) share nothing but the `Desk`. The table moves on by itself: every few tens
+of milliseconds a worker looks for a newer snapshot and its doors forget exactly the answers whose records changed.
+"""
+
+import asyncio
+import logging
+import mmap
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+from resolver.anchor import read_anchor
+from resolver.config import NodeConfig
+from resolver.core import limits
+from resolver.core.errors import ConfigError, StoreError
+from resolver.core.wire.site import PROTOCOL_HTTP, PROTOCOL_TCP, PROTOCOL_UDP, SERVICE_QUERY, Interface, Server, Site
+from resolver.desk import Desk
+from resolver.doors.dns import DnsDoor
+from resolver.doors.handle import HandleDoor
+from resolver.doors.http import HttpDoor
+from resolver.metrics import Metrics, shared_cells
+from resolver.resolution import Resolver
+from resolver.server.http import HttpServer
+from resolver.server.tcp import StreamServer, bind_stream
+from resolver.server.udp import DatagramServer, bind_datagram
+from resolver.table import Table
+
+log = logging.getLogger("waymark.node")
+_RESTART_SECONDS = 1.0
+
+
+class Sockets(NamedTuple):
+    """What one worker listens on. All workers share the addresses (SO_REUSEPORT), the kernel spreads the load."""
+
+    handle_udp: socket.socket
+    handle_tcp: socket.socket
+    dns_udp: socket.socket
+    dns_tcp: socket.socket
+    http: socket.socket
+
+
+class Addresses(NamedTuple):
+    """Where a node listens, once bound."""
+
+    handle: str
+    dns: str
+    http: str
+
+
+class Worker:
+    """Everything that one process of a node does."""
+
+    def __init__(self, config: NodeConfig, sockets: Sockets, metrics: Metrics) -> None:
+        """Raises ConfigError or StoreError: nothing is half open then."""
+        bounds = config.limits
+        anchor = read_anchor(config.anchor)
+        table = Table(config.table) if config.table is not None else None
+        self.desk = Desk(config, own_site(config, sockets), table, Resolver(anchor, bounds), metrics, time.time)
+        self.handle = HandleDoor(self.desk)
+        self.dns = DnsDoor(self.desk)
+        self.http = HttpDoor(self.desk)
+        self._refresh_seconds = bounds[limits.refresh_milliseconds] / 1000
+        self._timer: asyncio.TimerHandle | None = None
+        self._servers = (
+            DatagramServer(sockets.handle_udp, "handle-udp", self.handle.answer_datagram, metrics, bounds),
+            StreamServer(sockets.handle_tcp, "handle-tcp", self.handle, metrics, bounds),
+            DatagramServer(sockets.dns_udp, "dns-udp", self.dns.answer_datagram, metrics, bounds),
+            StreamServer(sockets.dns_tcp, "dns-tcp", self.dns, metrics, bounds),
+            HttpServer(sockets.http, self.http, metrics, bounds),
+        )
+
+    def start(self) -> None:
+        for server in self._servers:
+            server.start()
+        if self.desk.table is not None:
+            self._refresh()
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for server in self._servers:
+            server.close()
+        if self.desk.table is not None:
+            self.desk.table.close()
+
+    def _refresh(self) -> None:
+        assert self.desk.table is not None
+        try:
+            changed = self.desk.table.refresh()
+            if changed is None or changed:
+                for door in (self.handle, self.dns, self.http):
+                    door.forget(changed)
+        except StoreError:
+            log.exception("the answer table cannot be refreshed; answering from the last snapshot")
+        self._timer = asyncio.get_running_loop().call_later(self._refresh_seconds, self._refresh)
+
+
+def run(config: NodeConfig, ready: Callable[[Addresses], None]) -> int:
+    """Serves until SIGTERM or SIGINT; calls `ready` once every door is open. Returns the exit status."""
+    all_sockets = [bind(config)]
+    bound = with_ports(config, all_sockets[0])
+    all_sockets += [bind(bound) for _ in range(1, config.workers)]
+    cells = shared_cells(config.workers)
+    if config.workers == 1:
+        return asyncio.run(_work(bound, all_sockets[0], Metrics(cells), lambda: ready(addresses(bound))))
+    return _supervise(bound, all_sockets, cells, ready)
+
+
+async def _work(config: NodeConfig, sockets: Sockets, metrics: Metrics, ready: Callable[[], None]) -> int:
+    worker = Worker(config, sockets, metrics)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    worker.start()
+    ready()
+    await stop.wait()
+    worker.close()
+    return 0
+
+
+def _supervise(config: NodeConfig, all_sockets: list[Sockets], cells: mmap.mmap, ready: Callable[[Addresses], None]) -> int:
+    """One process for each worker; one that dies is started again, and says so in the log."""
+    running: dict[int, int] = {}
+    stopping = False
+
+    def stop(_number: int, _frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+        for pid in running:
+            os.kill(pid, signal.SIGTERM)
+
+    def start(number: int) -> None:
+        pid = os.fork()
+        if pid:
+            running[pid] = number
+            return
+        status = 1
+        with suppress(KeyboardInterrupt):
+            try:
+                status = asyncio.run(_work(config, all_sockets[number], Metrics(cells, number), lambda: None))
+            except (ConfigError, StoreError) as error:
+                print(f"waymark: worker {number}: {error}", file=sys.stderr)
+        os._exit(status)
+
+    Table(config.table).close() if config.table is not None else None  # a wrong path is told once, before any worker starts
+    read_anchor(config.anchor)
+    for number in range(config.workers):
+        start(number)
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    ready(addresses(config))
+    while running:
+        pid, status = os.wait()
+        number = running.pop(pid)
+        if not stopping:
+            log.error("worker %d ended with status %d; starting it again", number, os.waitstatus_to_exitcode(status))
+            time.sleep(_RESTART_SECONDS)
+            start(number)
+    return 0
+
+
+# ---- sockets and addresses
+
+
+def bind(config: NodeConfig) -> Sockets:
+    """Raises ConfigError naming the door whose address is taken. Port 0 takes a free one, the same for UDP and TCP."""
+    try:
+        http = bind_stream(config.listen, config.http_port)
+        handle_tcp, handle_udp = _bind_pair(config.listen, config.handle_port)
+        dns_tcp, dns_udp = _bind_pair(config.listen, config.dns_port)
+    except OSError as error:
+        ports = f"{config.handle_port} (Handle), {config.dns_port} (DNS), {config.http_port} (HTTP)"
+        raise ConfigError(f"{config.path}: cannot listen on {config.listen}, ports {ports}: {error.strerror}") from None
+    return Sockets(handle_udp, handle_tcp, dns_udp, dns_tcp, http)
+
+
+def _bind_pair(host: str, port: int) -> tuple[socket.socket, socket.socket]:
+    for _ in range(16):
+        stream = bind_stream(host, port)
+        try:
+            return stream, bind_datagram(host, stream.getsockname()[1])
+        except OSError:
+            stream.close()
+            if port:
+                raise
+    raise ConfigError(f"no port of {host} is free for both UDP and TCP")
+
+
+def with_ports(config: NodeConfig, sockets: Sockets) -> NodeConfig:
+    """The configuration with the ports that were really bound."""
+    return config._replace(
+        handle_port=sockets.handle_udp.getsockname()[1],
+        dns_port=sockets.dns_udp.getsockname()[1],
+        http_port=sockets.http.getsockname()[1],
+    )
+
+
+def addresses(config: NodeConfig) -> Addresses:
+    host = f"[{config.listen}]" if ":" in config.listen else config.listen
+    return Addresses(f"{host}:{config.handle_port}", f"{host}:{config.dns_port}", f"http://{host}:{config.http_port}")
+
+
+def own_site(config: NodeConfig, sockets: Sockets | None = None) -> Site:
+    """What the node says of itself (op 2): one server with its Handle and HTTP doors."""
+    bound = with_ports(config, sockets) if sockets is not None else config
+    ways = ((PROTOCOL_UDP, bound.handle_port), (PROTOCOL_TCP, bound.handle_port), (PROTOCOL_HTTP, bound.http_port))
+    interfaces = tuple(Interface(SERVICE_QUERY, protocol, port) for protocol, port in ways)
+    return Site((Server(1, config.public_address, b"", interfaces),), attributes=(("desc", config.name),))
