@@ -49,9 +49,16 @@ handle_message_octets = _law("handle_message_octets", 262_144, "the longest mess
 handle_fragment_octets = _law("handle_fragment_octets", 512, "a Handle datagram: 20 octets of envelope and 492 of message")
 handle_fragment_sets = _limit("handle_fragment_sets", 256, 1, 65_536, "requests in several datagrams that wait for the rest")
 handle_fragment_seconds = _limit("handle_fragment_seconds", 5, 1, 60, "how long such a request waits")
+handle_request_octets = _law("handle_request_octets", 65_536, "a request in several datagrams; longer ones come over TCP")
+handle_datagrams = _limit("handle_datagrams", 128, 4, 533, "datagrams of one answer; what needs more is told to ask over TCP")
+handle_recursion_count = _law("handle_recursion_count", 16, "servers that handed a request on; more means a circle")
 handle_filter_items = _limit("handle_filter_items", 256, 1, 4096, "indexes, and types, that one resolution may name")
 dns_udp_octets = _limit("dns_udp_octets", 1232, 512, 4096, "the longest DNS answer over UDP: no fragments on any path")
 dns_query_octets = _limit("dns_query_octets", 1232, 512, 4096, "the longest DNS query that is read at all")
+dns_answer_labels = _law("dns_answer_labels", 16_384, "labels that are read in one DNS answer: pointers could repeat them without end")
+dns_answer_pointers = _law("dns_answer_pointers", 32, "compression pointers followed in one name of a DNS answer")
+dns_error_text_octets = _law("dns_error_text_octets", 160, "the sentence of an extended DNS error; answers stay small")
+dns_zones_ready = _law("dns_zones_ready", 4096, "zones, and SOA tails, that a worker keeps ready for one table serial")
 http_head_octets = _limit("http_head_octets", 16_384, 1024, 65_536, "request line and headers of a request to the node")
 http_body_octets = _limit("http_body_octets", 1_048_576, 1024, 16_777_216, "body of one request to the registry, bulk apart")
 json_depth = _law("json_depth", 16, "nesting of a JSON document")
@@ -116,6 +123,11 @@ publish_milliseconds = _limit(
     "publish_milliseconds", 100, 10, 1000, "how long a committed change may wait for the next publication"
 )
 refresh_milliseconds = _limit("refresh_milliseconds", 50, 5, 1000, "how often a worker looks for a newer table")
+
+# ---- import
+import_row_characters = _law("import_row_characters", 262_144, "one row of an imported file; an unclosed quote must not take it all")
+import_columns = _law("import_columns", 4096, "columns of an imported file")
+import_window_rows = _law("import_window_rows", 4000, "rows read and not yet answered; some of the registry's bulk windows")
 
 
 class Limits:
