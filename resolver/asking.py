@@ -5,6 +5,7 @@ permissions nor the TTL that was signed: there the verified record is fetched as
 """
 
 import asyncio
+import json
 import time
 from typing import NamedTuple
 from urllib.parse import quote
@@ -121,8 +122,6 @@ async def _dns_exchange(name: str, at: tuple[str, int]) -> dnslib.DNSRecord:
 
 
 def _json(octets: bytes) -> dict[str, object]:
-    import json
-
     try:
         document = json.loads(octets)
     except (ValueError, RecursionError) as error:

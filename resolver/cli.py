@@ -148,7 +148,7 @@ def _check_prefix(config: NodeConfig, anchor: Anchor, prefix: str, keys: dict[in
     published = trust.public_keys(found.chain[0].values, identifier.canonical)
     strange = [index for index, key in keys.items() if published.get(index) != key]
     if strange:
-        click.echo(f"WRONG {prefix}: key {strange[0]} here is not the one that {identifier} names; has the parent delegated again?")
+        click.echo(f"WRONG {prefix}: key {strange[0]} here is not the one that {identifier} names; was it delegated again?")
         return False
     click.echo(f"ok    {prefix}: delegated and verified up to the anchor")
     return True
@@ -160,14 +160,16 @@ def _check_prefix(config: NodeConfig, anchor: Anchor, prefix: str, keys: dict[in
 @click.command()
 @click.argument("identifier", metavar="IDENTIFIER")
 @click.option("--at", type=HostPort(), help="Ask this server instead of walking from the root.")
-@click.option("--door", type=click.Choice(["handle", "dns", "http"]), default="handle", show_default=True, help="Protocol to ask --at in.")
+@click.option("--door", type=click.Choice(["handle", "dns", "http"]), default="handle", show_default=True, help="How to ask --at.")
 @click.option("--apex", default="id.test", show_default=True, help="DNS name under which the tree hangs, for --door dns.")
 @anchor_option
 @click.option("--type", "types", multiple=True, help="Show only values of this type. May be repeated.")
 @click.option("--index", "indexes", multiple=True, type=int, help="Show only the value with this index. May be repeated.")
 @click.option("--trace", is_flag=True, help="Show every server asked, what it said, and the chain of signatures.")
 @click.option("--json", "as_json", is_flag=True, help="Print record, verdict and chain as JSON.")
-@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Write record and chain to FILE, for `waymark verify`.")
+@click.option(
+    "--save", type=click.Path(dir_okay=False, path_type=Path), help="Write record and chain to FILE, for `waymark verify`."
+)
 def resolve(
     identifier: str, at: tuple[str, int] | None, door: str, apex: str, anchor_path: Path | None,
     types: tuple[str, ...], indexes: tuple[int, ...], trace: bool, as_json: bool, save: Path | None,

@@ -1,15 +1,17 @@
 """Outcomes, records and chains as lines for a terminal, and as one JSON document for programs."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from resolver.core.errors import FormatError
 from resolver.core.identifier import ANCHOR, Identifier
 from resolver.core.message import Answer, AnsweringRecord, Failed, NotFound, Outcome, Referral, Refused
-from resolver.core.record import TTL_ABSOLUTE, Value, selected
+from resolver.core.record import TTL_ABSOLUTE, TYPE_SITE, TYPE_SITE_PREFIX, Value, selected
 from resolver.core.trust import Trusted
 from resolver.core.wire.json import value_to_json
-from resolver.core.wire.site import decode_site
+from resolver.core.wire.site import PROTOCOL_HTTP, PROTOCOL_HTTPS, PROTOCOL_TCP, PROTOCOL_UDP, Server, decode_site
 from resolver.core.wire.values import decode_values
 from resolver.desk import Resolution
 
@@ -79,17 +81,17 @@ def signed_by(link: Trusted) -> str:
 
 def shown_data(value: Value) -> str:
     """A value's data for people: text as it is, a site as addresses, other octets as hex."""
-    if value.type.upper().startswith("HS_SITE"):
-        try:
-            return "  ".join(
-                f"{server.address} {'/'.join(('udp', 'tcp', 'http', 'https')[i.protocol] + ':' + str(i.port) for i in server.interfaces)}"
-                for server in decode_site(value.data).servers
-            )
-        except (ValueError, IndexError, Exception):  # noqa: BLE001 - what cannot be read as a site is shown as octets
-            return _cut(value.data.hex())
+    if value.type in (TYPE_SITE, TYPE_SITE_PREFIX):
+        with suppress(FormatError):  # what is no site is shown as octets
+            return "  ".join(f"{server.address} {_ways(server)}" for server in decode_site(value.data).servers)
     text = value.text
     shown = _cut(value.data.hex()) if text is None or not text.isprintable() else _cut(text)
     return shown + (f"  (until {moment(value.ttl)})" if value.ttl_type == TTL_ABSOLUTE else "")
+
+
+def _ways(server: Server) -> str:
+    names = {PROTOCOL_UDP: "udp", PROTOCOL_TCP: "tcp", PROTOCOL_HTTP: "http", PROTOCOL_HTTPS: "https"}
+    return " ".join(f"{names.get(way.protocol, way.protocol)}:{way.port}" for way in server.interfaces)
 
 
 def resolution_document(asked: Identifier, found: Resolution) -> dict[str, Any]:
@@ -107,10 +109,12 @@ def resolution_document(asked: Identifier, found: Resolution) -> dict[str, Any]:
     if isinstance(outcome, NotFound) and outcome.gone_since:
         document["gone_since"] = outcome.gone_since
     document["chain"] = [
-        {"identifier": str(link.identifier), "issuer": link.issuer, "serial": link.serial, "expires": link.expires} for link in found.chain
+        {"identifier": str(link.identifier), "issuer": link.issuer, "serial": link.serial, "expires": link.expires}
+        for link in found.chain
     ]
     document["steps"] = [
-        {"server": step.server, "asked": step.asked, "said": step.said, "milliseconds": round(step.milliseconds, 3)} for step in found.steps
+        {"server": step.server, "asked": step.asked, "said": step.said, "milliseconds": round(step.milliseconds, 3)}
+        for step in found.steps
     ]
     return document
 

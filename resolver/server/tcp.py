@@ -160,25 +160,35 @@ class StreamServer:
 
     def _work(self, connection: Connection, now: float) -> int:
         """Answers the whole messages that were read, as long as the peer reads the answers. Returns how many."""
-        buffer, answered = connection.buffer, 0
-        while buffer and not connection.ending and len(connection.out) < self._out_octets_max:
-            try:
-                needed = self._door.message_octets(buffer)
-            except FormatError:  # the door's answer to all of it is a refusal
-                self._answer(connection, buffer, now)
-                connection.ending = True
-                break
-            if not 0 < needed <= len(buffer):
-                break
-            message, buffer = buffer[:needed], buffer[needed:]
-            self._answer(connection, message, now)
+        answered = 0
+        while self._take_message(connection, now):
             answered += 1
-        connection.buffer = buffer
-        if answered:
-            connection.deadline = now + (self._first_seconds if buffer else self._idle_seconds)
+            if len(connection.out) >= self._out_octets_max:
+                self._flush(connection)
+                if connection.blocked:
+                    break
+        if answered and not connection.ending:
+            connection.deadline = now + (self._first_seconds if connection.buffer else self._idle_seconds)
             self._connections.move_to_end(connection.sock.fileno())
         self._flush(connection)
         return answered
+
+    def _take_message(self, connection: Connection, now: float) -> bool:
+        """Answers the first message in the buffer, if it is whole."""
+        buffer = connection.buffer
+        if not buffer or connection.ending:
+            return False
+        try:
+            needed = self._door.message_octets(buffer)
+        except FormatError:  # the door's answer to all of it is a refusal
+            self._answer(connection, buffer, now)
+            connection.ending = True
+            return False
+        if not 0 < needed <= len(buffer):
+            return False
+        connection.buffer = buffer[needed:]
+        self._answer(connection, buffer[:needed], now)
+        return True
 
     def _answer(self, connection: Connection, message: bytes, now: float) -> None:
         try:
@@ -242,6 +252,7 @@ class StreamServer:
             self._end(connection)
 
     def _end(self, connection: Connection) -> None:
+        connection.ending = True
         self._connections.pop(connection.sock.fileno(), None)
         connection.sock.close()  # epoll forgets a closed descriptor by itself
 

@@ -1,0 +1,248 @@
+"""The command `waymark`: everything of `resolver.cli`, and what needs a registry or a private key."""
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from resolver import cli as resolver_cli
+from resolver.cli import EXIT_UNVERIFIED, FILE, Commands
+from resolver.core.errors import ConfigError
+from resolver.core.identifier import Identifier
+
+T = TypeVar("T")
+
+registry_options = (
+    click.option("--registry", "url", envvar="WAYMARK_REGISTRY", default="http://127.0.0.1:8080", show_default=True, help="Its API."),
+    click.option("--token", envvar="WAYMARK_TOKEN", help="Secret for the API, or @FILE to read it from a file."),
+)
+
+
+def with_registry(command: Any) -> Any:
+    """Adds --registry and --token to a command."""
+    for option in reversed(registry_options):
+        command = option(command)
+    return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="waymark", message="%(package)s %(version)s")
+@click.option("-v", "--verbose", is_flag=True, help="Say more about what goes on.")
+def waymark(verbose: bool) -> None:
+    """Waymark: register and resolve industrial identifiers, signed from the root to the code.
+
+    \b
+    Try it          waymark demo
+    Run a node      waymark init, serve, registry serve, delegate, check
+    Register codes  waymark register, import
+    Resolve codes   waymark resolve, verify
+    """
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(name)s %(levelname)s: %(message)s"
+    )
+
+
+# ---- setting up
+
+
+@waymark.command()
+@click.argument("role", type=click.Choice(["root", "top", "secondary", "enterprise", "recursive"]))
+@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--prefix", help="The prefix of this node, e.g. 88.118. Not for root and recursive nodes.")
+@click.option("--anchor", type=FILE, envvar="WAYMARK_ANCHOR", help="Trust anchor of the tree to join. Not for a root.")
+@click.option("--name", help="What the node calls itself.  [default: role and prefix]")
+@click.option("--listen", default="127.0.0.1", show_default=True, help="Address of all doors.")
+@click.option("--ports", type=click.IntRange(1024, 65_000), help="First of four ports: Handle, DNS, HTTP, registry.  [default: 2641, 53, 8000, 8080]")
+@click.option("--apex", default="id.test", show_default=True, help="The DNS name under which the tree hangs.")
+@click.option("--envelope", is_flag=True, help="Also sign as deployed verifiers read it (RS256).")
+def init(
+    role: str, directory: Path, prefix: str | None, anchor: Path | None, name: str | None, listen: str, ports: int | None, apex: str, envelope: bool
+) -> None:
+    """Set up a new node in DIR: commented configuration, keys, truth, and the request to its parent.
+
+    \b
+    waymark init root tree/root
+    waymark init top tree/88 --prefix 88 --anchor tree/root/anchor.json --ports 20010
+    waymark init recursive tree/recursive --anchor tree/root/anchor.json --ports 20020
+    """
+    from registry.setup import Plan, set_up
+
+    plan = Plan(role, directory, prefix, name, listen, apex=apex, anchor=anchor, envelope=envelope)
+    if ports is not None:
+        plan = plan._replace(handle_port=ports, dns_port=ports + 1, http_port=ports + 2, registry_port=ports + 3)
+    asyncio.run(set_up(plan))
+    click.echo(f"{directory}: {role} node" + (f" of {prefix}" if prefix else ""))
+    for line in next_steps(plan):
+        click.echo(f"  {line}")
+
+
+def next_steps(plan: Any) -> list[str]:
+    """What to type after `waymark init`."""
+    here = plan.directory
+    steps = [] if plan.role == "recursive" else [f"waymark registry serve {here}/registry.toml"]
+    if plan.prefix is not None:
+        steps.append(f"waymark delegate {here}/request.json --registry PARENT --token SECRET    (by the parent's operator, within the hour)")
+    return [*steps, f"waymark serve {here}/node.toml", f"waymark check {here}/node.toml"]
+
+
+@waymark.command()
+@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("prefix")
+@click.option("--rsa", is_flag=True, help="Make an RSA key beside it, for the RS256 envelope.")
+def keygen(directory: Path, prefix: str, rsa: bool) -> None:
+    """Make a new signing key for PREFIX in the key directory DIR and print its public part as a JWK.
+
+    Where PREFIX has a key already the new one becomes its next: delegate it again, then it signs.
+    """
+    from registry.keys import KeyDirectory
+    from resolver.core import trust
+
+    directory_of_keys = KeyDirectory(directory)
+    directory_of_keys.generate(prefix, rsa=rsa)
+    for index, public in directory_of_keys.public(prefix).items():
+        click.echo(json.dumps({"index": index} | trust.jwk(public)))
+
+
+# ---- the registry
+
+
+@waymark.group()
+def registry() -> None:
+    """Run a node's registry."""
+
+
+@registry.command("serve")
+@click.argument("config", metavar="REGISTRY.toml", type=FILE)
+def registry_serve(config: Path) -> None:
+    """Run a registry: assigns, signs, keeps the truth, publishes to the answer table, offers the HTTP API /v1.
+
+    Ends on SIGTERM or Ctrl-C, after what it acknowledged is durable.
+    """
+    from registry.api import serve
+    from registry.config import read_config
+
+    def ready(address: str) -> None:
+        click.echo(f"registry is ready: {address}/v1  (description: {address}/v1/openapi.json)")
+        sys.stdout.flush()
+
+    asyncio.run(serve(read_config(config), ready))
+
+
+@waymark.command()
+@click.argument("what", metavar="REQUEST.json|PREFIX")
+@with_registry
+def delegate(what: str, url: str, token: str | None) -> None:
+    """Hand a prefix down: to a child's own node as its REQUEST.json says, or PREFIX to be hosted by this registry's node.
+
+    \b
+    waymark delegate tree/88/request.json --registry http://127.0.0.1:20003 --token @tree/root/token
+    waymark delegate 88.101.5 --registry http://127.0.0.1:20013 --token @tree/88.101/token
+    """
+    from registry.client import RegistryClient
+
+    if Path(what).is_file():
+        try:
+            request = json.loads(Path(what).read_bytes())
+        except ValueError as error:
+            raise ConfigError(f"{what} is not JSON: {error}") from None
+    else:
+        request = {"prefix": what}
+
+    async def run() -> dict[str, Any]:
+        async with RegistryClient(url, secret(token)) as client:
+            return await client.delegate(request)
+
+    document = asyncio.run(run())
+    where = "to its own node" if "servers" in request else "hosted here"
+    click.echo(f"{request['prefix']}: delegated, {where}; prefix record serial {document.get('serial')}")
+
+
+@waymark.command()
+@click.argument("identifier")
+@click.option("--value", "values", multiple=True, required=True, metavar="[INDEX:]TYPE=DATA", help="A value, e.g. URL=https://...")
+@click.option("--replace", is_flag=True, help="Put these values in place of all values of an existing identifier.")
+@with_registry
+def register(identifier: str, values: tuple[str, ...], replace: bool, url: str, token: str | None) -> None:
+    """Register one IDENTIFIER with its values; it resolves within a second.
+
+    \b
+    waymark register 88.118.8/JXDY2106023 --value URL=https://example.org/p/1 --value 'NAME=电源模块' --token @token
+    """
+    from registry.client import RegistryClient
+    from registry.rows import parse_value
+
+    asked = Identifier.parse(identifier)
+    documents = [parse_value(text, index) for index, text in enumerate(values, 1)]
+
+    async def run() -> dict[str, Any]:
+        async with RegistryClient(url, secret(token)) as client:
+            return await (client.replace if replace else client.register)(str(asked), documents)
+
+    record = asyncio.run(run())
+    click.echo(f"{record['identifier']}: serial {record['serial']}, signed until {record['expires']}")
+
+
+def secret(token: str | None) -> str:
+    """The secret that --token names: itself, or the first line of @FILE. Raises ConfigError."""
+    if not token:
+        raise ConfigError("a token is needed: --token SECRET, --token @FILE, or WAYMARK_TOKEN")
+    if not token.startswith("@"):
+        return token
+    try:
+        return Path(token[1:]).read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"token file {token[1:]} cannot be read: {error}") from None
+
+
+@resolver_cli.table.command()
+@click.argument("config", metavar="REGISTRY.toml", type=FILE)
+def rebuild(config: Path) -> None:
+    """Make the answer table again from the truth, in key order: smallest on disk. Nodes go on serving and move over.
+
+    The registry must be stopped meanwhile.
+    """
+    from registry.config import read_config
+    from registry.publisher import rebuild_table
+
+    def progress(records: int) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"\r{records:,} records", nl=False, err=True)
+
+    found = read_config(config)
+    records = asyncio.run(rebuild_table(found, progress))
+    click.echo(f"{found.table}: {records:,} records")
+
+
+# ---- the demo
+
+
+@waymark.command()
+@click.option("--dir", "directory", type=click.Path(file_okay=False, path_type=Path), help="Keep all state here.  [default: a temporary directory]")
+@click.option("--once", is_flag=True, help="End after the walk.")
+def demo(directory: Path | None, once: bool) -> None:
+    """Start a whole tree on this machine, import 1,000 real products, and walk through it.
+
+    Root, national top-level node 88, secondary nodes 88.101 and 88.118, enterprise node 88.118.8 and a recursive node, with their
+    registries, on free ports of the loopback address. It stays up until Ctrl-C. With --dir, DIR/nodes.json lists all addresses.
+    """
+    from registry.demo import run_demo
+
+    sys.exit(run_demo(directory, once))
+
+
+def main() -> None:
+    """Entry point of the command."""
+    from registry.import_command import import_command
+
+    for command in (*resolver_cli.COMMANDS, import_command):
+        waymark.add_command(command)
+    waymark()
+
+
+if __name__ == "__main__":
+    main()

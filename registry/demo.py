@@ -1,0 +1,375 @@
+"""The demo: a whole tree on one machine, real products in it, and a walk through what it does.
+
+    root ── 88 ─┬─ 88.101  (hosts 88.101.5: 1,000 real products)        every box a node with its doors and, the recursive one
+                └─ 88.118  (hosts 88.118.9) ── 88.118.8 (own node)      apart, a registry: processes of their own, on loopback
+    recursive   (knows the root's key and address, nothing else)
+
+Every step is done with what a user has: the files of `waymark init`, the registry's API, `waymark import`, `waymark resolve`.
+"""
+
+import asyncio
+import ctypes
+import json
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+
+from registry.client import RegistryClient
+from registry.importing import ImportOptions, run_import
+from registry.setup import Plan, set_up, write_request
+from registry import keys
+from resolver import asking, printing
+from resolver.anchor import Anchor, read_anchor
+from resolver.config import read_toml
+from resolver.core.errors import ConfigError, UnreachableError
+from resolver.core.identifier import Identifier
+from resolver.core.limits import Limits
+from resolver.core.message import Query
+from resolver.resolution import Resolution, Resolver
+
+PRODUCTS = Path(__file__).parent / "demo_data" / "products-1000.csv"
+CODE = "88.118.8/JXDY2106023"
+CODE_VALUES = {"URL": "https://example.org/p/JXDY2106023", "NAME": "电源模块 Power module", "LOT": "R77"}
+_START_SECONDS = 30.0
+_PR_SET_PDEATHSIG = 1
+
+
+class Member(NamedTuple):
+    """One node of the demo. `hosts` are enterprise prefixes that it serves itself."""
+
+    name: str
+    role: str
+    prefix: str | None
+    hosts: tuple[str, ...] = ()
+    envelope: bool = False  # the branch root - 88 - 88.118 - 88.118.8 also carries what deployed verifiers read
+
+    @property
+    def prefixes(self) -> list[str]:
+        own = ["0.NA"] if self.role == "root" else [self.prefix] if self.prefix else []
+        return [*own, *self.hosts]
+
+
+TREE = (
+    Member("root", "root", None, envelope=True),
+    Member("88", "top", "88", envelope=True),
+    Member("88.101", "secondary", "88.101", ("88.101.5",)),
+    Member("88.118", "secondary", "88.118", ("88.118.9",), envelope=True),
+    Member("88.118.8", "enterprise", "88.118.8", envelope=True),
+    Member("recursive", "recursive", None),
+)
+PARENTS = {"88": "root", "88.101": "88", "88.118": "88", "88.118.8": "88.118"}
+
+
+def run_demo(directory: Path | None, once: bool) -> int:
+    """Returns the exit status. Without `directory` the state is thrown away at the end."""
+    if directory is not None:
+        return asyncio.run(_demo(directory.absolute(), once))
+    with tempfile.TemporaryDirectory(prefix="waymark-demo-") as temporary:
+        return asyncio.run(_demo(Path(temporary), once))
+
+
+async def _demo(directory: Path, once: bool) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as running:
+        started = time.monotonic()
+        work = asyncio.create_task(_start(directory, running))
+        if not await _done_before(work, stop):
+            return 130
+        document = work.result()
+        print(f"\nThe tree is ready: {len(TREE)} nodes, {len(TREE) - 1} registries, in {time.monotonic() - started:.1f} s.\n", flush=True)
+        walk = asyncio.create_task(_walk(directory, document))
+        if not await _done_before(walk, stop):
+            return 130
+        if once:
+            return 0 if walk.result() else 3
+        print("\nThe tree stays up. Ctrl-C ends it.", flush=True)
+        await stop.wait()
+        print("\nStopping ...", flush=True)
+    return 0
+
+
+async def _done_before(work: "asyncio.Task[Any]", stop: asyncio.Event) -> bool:
+    """Waits for `work`; False if the user stopped first. What `work` raises is raised here."""
+    waiting = asyncio.create_task(stop.wait())
+    await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if work.done():
+        work.result()
+        return True
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+    return False
+
+
+# ---- setting up and starting
+
+
+async def _start(directory: Path, running: AsyncExitStack) -> dict[str, Any]:
+    """Brings the tree up, new or again, and returns what stands in nodes.json."""
+    fresh = not (directory / "nodes.json").exists()
+    _say("Setting up" if fresh else "Starting again", f"state in {directory}")
+    if fresh:
+        for member in TREE:
+            await set_up(_plan(member, directory))
+            _say(member.name, f"{member.role} node: configuration" + (", key, truth, token" if member.prefix or member.role == "root" else ""))
+    document = _document(directory)
+    starting = [running.enter_async_context(_process("registry", "serve", str(directory / m.name / "registry.toml"))) for m in TREE[:-1]]
+    starting += [running.enter_async_context(_process("serve", str(directory / member.name / "node.toml"))) for member in TREE]
+    await asyncio.gather(*starting)
+    _say("Processes", f"{len(starting)} started")
+    if fresh:
+        await _delegate(directory, document)
+        await _import(document)
+    await _wait_until_resolvable(directory, document)
+    (directory / "nodes.json").write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    return document
+
+
+def _plan(member: Member, directory: Path) -> Plan:
+    handle, dns, http, registry = _free_ports()
+    anchor = None if member.role == "root" else directory / "root" / "anchor.json"
+    return Plan(
+        member.role, directory / member.name, member.prefix, member.name, "127.0.0.1",
+        handle, dns, http, registry, anchor=anchor, envelope=member.envelope,
+    )  # fmt: skip
+
+
+def _free_ports() -> list[int]:
+    """Four free ports; the first two for UDP and TCP both."""
+    held: list[socket.socket] = []
+    ports: list[int] = []
+    while len(ports) < 4:
+        stream = socket.create_server(("127.0.0.1", 0))
+        held.append(stream)
+        port = stream.getsockname()[1]
+        datagram = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        held.append(datagram)
+        try:
+            datagram.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        ports.append(port)
+    for sock in held:
+        sock.close()
+    return ports
+
+
+def _document(directory: Path) -> dict[str, Any]:
+    """The addresses of the whole tree, from the files of its nodes."""
+    nodes = []
+    for member in TREE:
+        here = directory / member.name
+        node = read_toml(here / "node.toml")["node"]
+        host = node["listen"]
+        registry = read_toml(here / "registry.toml")["registry"] if (here / "registry.toml").exists() else None
+        nodes.append(
+            {
+                "name": member.name,
+                "role": member.role,
+                "prefixes": member.prefixes,
+                "handle": f"{host}:{node['handle_port']}",
+                "dns": f"{host}:{node['dns_port']}",
+                "http": f"http://{host}:{node['http_port']}",
+                "registry": f"http://{host}:{registry['port']}" if registry else None,
+                "token": (here / "token").read_text("ascii").strip() if registry else None,
+            }
+        )
+    return {"anchor": str(directory / "root" / "anchor.json"), "nodes": nodes}
+
+
+@asynccontextmanager
+async def _process(*arguments: str) -> AsyncIterator[None]:
+    """A `waymark` command that runs until the context ends; entered once it says that it is up."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "registry.cli", *arguments,
+        stdout=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL, preexec_fn=_die_with_parent, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(_START_SECONDS):
+            if not await process.stdout.readline():
+                raise ConfigError(f"`waymark {' '.join(arguments)}` ended with status {await process.wait()}; see its message above")
+        yield
+    except TimeoutError:
+        raise UnreachableError(f"`waymark {' '.join(arguments)}` did not come up within {_START_SECONDS:.0f} s") from None
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+
+
+def _die_with_parent() -> None:
+    """Runs in the child: the kernel ends it when the demo is gone, however that went."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+async def _delegate(directory: Path, document: dict[str, Any]) -> None:
+    for member in TREE:
+        if member.prefix is None:
+            continue
+        parent = node_of(document, PARENTS[member.name])
+        here = directory / member.name
+        request = json.loads((here / "request.json").read_bytes())
+        async with RegistryClient(parent["registry"], parent["token"]) as client:
+            await client.delegate(request)
+        for hosted in member.hosts:
+            own = node_of(document, member.name)
+            async with RegistryClient(own["registry"], own["token"]) as client:
+                await client.delegate({"prefix": hosted})
+        more = f", which hosts {', '.join(member.hosts)}" if member.hosts else ""
+        _say(f"{PARENTS[member.name]} -> {member.name}", f"delegated: key proven, prefix record signed{more}")
+
+
+async def _import(document: dict[str, Any]) -> None:
+    node = node_of(document, "88.101")
+    options = ImportOptions(
+        path=PRODUCTS, identifier="88.101.5/{gtin}", values=("URL={image_url}", "NAME={name}"), checks=("gtin=gs1",),
+        registry=node["registry"], token=node["token"],
+    )  # fmt: skip
+    summary = await run_import(options, lambda _progress: None)
+    _say("Import", f"{summary.registered:,} real products under 88.101.5, every check digit verified, in {summary.seconds:.1f} s")
+
+
+async def _wait_until_resolvable(directory: Path, document: dict[str, Any]) -> None:
+    resolver = Resolver(read_anchor(Path(document["anchor"])), Limits())
+    deadline = time.monotonic() + _START_SECONDS
+    for prefix in ("88.101.5", "88.118.9", "88.118.8"):
+        while not (await resolver.resolve(Query(Identifier.parse(f"0.NA/{prefix}")))).verdict.verified:
+            if time.monotonic() > deadline:
+                raise UnreachableError(f"{prefix} does not resolve; the log of the nodes is above")
+            await asyncio.sleep(0.05)
+
+
+def node_of(document: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(node for node in document["nodes"] if node["name"] == name)
+    return found
+
+
+def _say(what: str, text: str) -> None:
+    print(f"  {what:20} {text}", flush=True)
+
+
+# ---- the walk
+
+
+async def _walk(directory: Path, document: dict[str, Any]) -> bool:
+    """Shows what the tree does. True if everything came out as it should."""
+    anchor = read_anchor(Path(document["anchor"]))
+    enterprise, recursive = node_of(document, "88.118.8"), node_of(document, "recursive")
+    asked = Identifier.parse(CODE)
+    resolver = Resolver(anchor, Limits())
+
+    print("1. A manufacturer registers a code. The answer comes when it is signed and durable.\n")
+    async with RegistryClient(enterprise["registry"], enterprise["token"]) as client:
+        values = [{"index": index, "type": type_, "data": data} for index, (type_, data) in enumerate(CODE_VALUES.items(), 1)]
+        record = await client.replace(CODE, values)
+    print(f"   {record['identifier']}: serial {record['serial']}, signed until {record['expires']}")
+
+    print("\n2. An app resolves it, starting with nothing but the root's key: each step is verified before the next.\n")
+    walked = await _until(lambda: Resolver(anchor, Limits()).resolve(Query(asked)))
+    _show(asked, walked, trace=True)
+
+    print("\n3. The same record through the other two doors, of the recursive node.\n")
+    over_dns = await _until(lambda: asking.over_dns(resolver, asked, address(recursive["dns"]), "id.test"))
+    over_http = await _until(lambda: asking.over_http(resolver, asked, address(recursive["http"])))
+    for found in (over_dns, over_http):
+        step = found.steps[0]
+        print(f"   {step.server}: {step.asked} -> {step.said}; {found.verdict.reason}")
+
+    print("\n4. A code that nobody registered.\n")
+    absent = Identifier.parse("88.118.8/NO-SUCH-CODE")
+    nothing = await resolver.resolve(Query(absent))
+    _show(absent, nothing, trace=False)
+
+    print("\n5. Somebody in between changes one value of the answer. The signature does not cover that, so it is refused.\n")
+    async with tampering(address(enterprise["handle"]), b"https://example.org/p/", b"https://example.0rg/p/") as port:
+        forged = await Resolver(anchor, Limits()).resolve_at(asked, ("127.0.0.1", port))
+    _show(asked, forged, trace=False)
+
+    print("\n" + "\n".join(_what_next(directory, document)), flush=True)
+    good = (walked.verdict.verified, over_dns.verdict.verified, over_http.verdict.verified)
+    return all(good) and nothing.verdict.reason == "no-such-identifier" and forged.verdict.reason == "changed-value"
+
+
+async def _until(question: Any) -> Resolution:
+    """Asks until the record is there: a registration is visible within a second, so two are enough."""
+    deadline = time.monotonic() + 2.0
+    while True:
+        found: Resolution = await question()
+        if found.verdict.verified or time.monotonic() > deadline:
+            return found
+        await asyncio.sleep(0.05)
+
+
+def _show(asked: Identifier, found: Resolution, trace: bool) -> None:
+    for line in printing.resolution_lines(asked, found, (), (), trace):
+        print(f"   {line}")
+
+
+def address(text: str) -> tuple[str, int]:
+    host, _, port = text.removeprefix("http://").rpartition(":")
+    return host, int(port)
+
+
+@asynccontextmanager
+async def tampering(server: tuple[str, int], old: bytes, new: bytes) -> AsyncIterator[int]:
+    """A Handle relay over UDP that changes `old` to `new` (of equal length) in what the server says. Yields its port."""
+    loop = asyncio.get_running_loop()
+
+    class Relay(asyncio.DatagramProtocol):
+        transport: asyncio.DatagramTransport
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.DatagramTransport)
+            self.transport = transport
+
+        def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+            if addr == server:
+                self.transport.sendto(data.replace(old, new), self.asker)
+            else:
+                self.asker = addr
+                self.transport.sendto(data, server)
+
+    transport, _ = await loop.create_datagram_endpoint(Relay, local_addr=("127.0.0.1", 0))
+    try:
+        yield transport.get_extra_info("sockname")[1]
+    finally:
+        transport.close()
+
+
+def _what_next(directory: Path, document: dict[str, Any]) -> list[str]:
+    """Addresses, and commands to type."""
+    enterprise, recursive = node_of(document, "88.118.8"), node_of(document, "recursive")
+    anchor = document["anchor"]
+    dns_host, dns_port = address(recursive["dns"])
+    waymark = Path(sys.argv[0]).name if Path(sys.argv[0]).name == "waymark" else "waymark"
+    command = f".venv/bin/{waymark}" if Path(".venv/bin/waymark").exists() else waymark
+    name = asking.owner_name(Identifier.parse(CODE), "id.test")
+    lines = [f"   {'node':10} {'role':11} {'handle':22} {'dns':22} {'http':24} registry"]
+    lines += [
+        f"   {n['name']:10} {n['role']:11} {n['handle']:22} {n['dns']:22} {n['http']:24} {n['registry'] or '-'}" for n in document["nodes"]
+    ]
+    return [
+        "6. The tree, and what to try next.\n",
+        *lines,
+        "",
+        f"   {command} resolve {CODE} --anchor {anchor} --trace",
+        f"   {command} resolve {CODE} --anchor {anchor} --at {recursive['dns']} --door dns",
+        f"   dig @{dns_host} -p {dns_port} {name} TXT",
+        f"   curl {recursive['http']}/api/handles/{CODE}",
+        f"   curl -H 'Accept: application/json' {recursive['http']}/{CODE}",
+        f"   {command} register 88.118.8/MY-FIRST --value URL=https://example.org/ --registry {enterprise['registry']} \\",
+        f"       --token {enterprise['token']}",
+        f"   in a browser: {recursive['http']}/{CODE}?noredirect",
+    ]
