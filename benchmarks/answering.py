@@ -1,0 +1,263 @@
+"""Rows of answering: server CPU per answer, ours and the peers', their turns interleaved so that all see the same machine.
+
+A *load* is a kind of question put to one running server. In every turn each load runs once; a row's ratio compares samples of the
+same turn. "Cold" is a node without answer cache asked for another name each time; "warm" is a node with the cache at its default
+bound, asked for a fixed set of names that it has all answered before.
+"""
+
+import contextlib
+import gc
+import http.client
+import random
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+from benchmarks import data
+from benchmarks.load import questions
+from benchmarks.load.connections import Judge, handle_judge, http_judge, kept_open, one_each
+from benchmarks.load.datagrams import DatagramLoad, Expected, Turn
+from benchmarks.machine import cpu_seconds
+from benchmarks.peers import AbsentError, knot, nginx
+from benchmarks.report import Row, Target, at_least, at_most
+from benchmarks.tree import APEX, Node, Tree
+
+WINDOW = 100  # outstanding questions over UDP: more than a server reads at once, fewer than its socket's buffer holds
+CONNECTIONS = 32
+LOST_SHARE_MAX = 0.01
+
+DNS_TARGETS = {"cold": 0.3, "unknown": 0.5, "warm": 0.6}
+HANDLE_TARGETS = {"cold signed": 0.2, "cold one fragment": 0.4, "warm signed": 0.34, "warm one fragment": 0.55}
+WARM_DNS_NAMES, WARM_HANDLE_NAMES = 100_000, 30_000
+_NXDOMAIN = 3
+_KNOT, _NGINX = "Knot", "nginx"
+
+T = TypeVar("T")
+
+
+class Load(NamedTuple):
+    """One kind of question at one server. `run` asks the questions of a turn and counts the answers."""
+
+    name: str
+    pid: int
+    run: Callable[[int], Turn]
+    target: Target | None = None
+    warm_up: Callable[[], object] | None = None
+
+
+class Scale(NamedTuple):
+    """How much is asked: questions a turn over UDP, requests a turn over TCP, turns."""
+
+    questions: int
+    requests: int
+    turns: int
+
+
+def measure(loads: Sequence[Load], turns: int) -> dict[str, list[float]]:
+    """CPU microseconds per answer of every load in every turn."""
+    samples: dict[str, list[float]] = {load.name: [] for load in loads}
+    for load in loads:
+        if load.warm_up:
+            load.warm_up()
+    for turn in range(turns):
+        for load in loads:
+            print(f"\rturn {turn + 1} of {turns}: {load.name:40}", end="", file=sys.stderr, flush=True)
+            samples[load.name].append(_microseconds(load, turn))
+    print(f"\r{'':60}\r", end="", file=sys.stderr)
+    return samples
+
+
+def rows(loads: Sequence[Load], samples: dict[str, list[float]]) -> list[Row]:
+    """One row a load: peers first get a row of their own, then stand beside those that are compared with them."""
+    made = []
+    for load in loads:
+        peer = load.target.peer if load.target else None
+        beside = tuple(samples[peer]) if peer in samples else ()
+        note = f"{peer} is not installed" if peer and not beside else ""
+        made.append(Row(load.name, "us", tuple(samples[load.name]), load.target, beside, note))
+    return made
+
+
+def _microseconds(load: Load, turn: int) -> float:
+    gc.collect()
+    gc.disable()
+    before = cpu_seconds([load.pid])
+    try:
+        done = load.run(turn)
+    finally:
+        gc.enable()
+    used = cpu_seconds([load.pid]) - before
+    asked = done.answers + done.wrong + done.lost
+    if done.wrong or done.lost > asked * LOST_SHARE_MAX:
+        raise RuntimeError(f"{load.name}: of {asked} questions {done.wrong} were answered wrongly and {done.lost} not at all")
+    return used / done.answers * 1e6
+
+
+# ---- the loads of each protocol
+
+
+def dns_labels(i: int) -> list[bytes]:
+    return [data.digits(i).encode(), *(label.encode() for label in reversed(data.PREFIX.split("."))), *APEX.encode().split(b".")]
+
+
+def knot_load(server: knot.Knot, records: int, scale: Scale) -> Load:
+    return _datagrams(_KNOT, server.pid, ("127.0.0.1", server.port), _dns(records), questions.dns_expected(), scale.questions)
+
+
+def dns_loads(cold: Node, warm: Node, records: int, scale: Scale) -> list[Load]:
+    names = min(WARM_DNS_NAMES, scale.questions)
+    found, absent = questions.dns_expected(), questions.dns_expected(_NXDOMAIN)
+    targets = {name: at_least(bound, _KNOT) for name, bound in DNS_TARGETS.items()}
+    asked = scale.questions
+    return [
+        _datagrams("DNS UDP, cold", cold.pid, cold.dns, _dns(records), found, asked, targets["cold"]),
+        _datagrams("DNS UDP, unknown names", cold.pid, cold.dns, _unknown_dns(records), absent, asked, targets["unknown"]),
+        _warm(f"DNS UDP, warm, {names:,} names", warm, warm.dns, _dns(names), names, asked, targets["warm"], found),
+    ]
+
+
+def handle_loads(cold: Node, warm: Node, warm_part: Node, records: int, scale: Scale) -> list[Load]:
+    names = min(WARM_HANDLE_NAMES, scale.questions)
+    targets = {name: at_least(bound, _KNOT) for name, bound in HANDLE_TARGETS.items()}
+    whole, part, typed = _handle(records), _handle(records, indexes=(1, 2, 3)), _handle(records, types=(b"URL",))
+    asked = scale.questions // 2
+    return [
+        _datagrams("Handle UDP, cold, signed", cold.pid, cold.handle, whole, None, asked, targets["cold signed"]),
+        _datagrams("Handle UDP, cold, indexes 1 2 3", cold.pid, cold.handle, part, None, asked, targets["cold one fragment"]),
+        _datagrams("Handle UDP, cold, type URL", cold.pid, cold.handle, typed, None, asked, targets["cold one fragment"]),
+        _warm(f"Handle UDP, warm, signed, {names:,} names", warm, warm.handle, _handle(names), names, asked,
+              targets["warm signed"]),
+        _warm(f"Handle UDP, warm, indexes 1 2 3, {names:,} names", warm_part, warm_part.handle,
+              _handle(names, indexes=(1, 2, 3)), names, asked, targets["warm one fragment"]),
+    ]  # fmt: skip
+
+
+def stream_loads(cold: Node, records: int, scale: Scale) -> list[Load]:
+    def one(turn: int) -> Turn:
+        return one_each(cold.handle, _asked(_handle(records), turn, scale.requests // 2), handle_judge, CONNECTIONS)
+
+    def kept(turn: int) -> Turn:
+        return kept_open(cold.handle, _asked(_handle(records), turn, scale.requests), handle_judge, CONNECTIONS)
+
+    return [
+        Load("Handle TCP, one request a connection", cold.pid, one, at_most(33)),
+        Load("Handle TCP, kept open", cold.pid, kept, at_most(15)),
+    ]
+
+
+def http_loads(cold: Node, records: int, scale: Scale) -> list[Load]:
+    def get(i: int) -> bytes:
+        return questions.http_get(f"/api/handles/{data.PREFIX}/{data.digits(i % records)}")
+
+    return [_requests("JSON GET, cold", cold.pid, cold.http, get, http_judge(200), scale.requests, at_least(0.4, _NGINX))]
+
+
+def nginx_load(server: nginx.Nginx, scale: Scale) -> Load:
+    request = questions.http_get(nginx.PATH)
+    return _requests(_NGINX, server.pid, ("127.0.0.1", server.port), lambda _: request, http_judge(200), scale.requests)
+
+
+# ---- how a load is put together
+
+Question = Callable[[int], bytes]  # the i-th question of a load
+
+
+def _dns(names: int) -> Question:
+    return lambda i: questions.dns(dns_labels(i % names), i)
+
+
+def _unknown_dns(records: int) -> Question:
+    return lambda i: questions.dns(dns_labels(records + i), i)
+
+
+def _handle(names: int, indexes: tuple[int, ...] = (), types: tuple[bytes, ...] = ()) -> Question:
+    return lambda i: questions.handle(data.key(i % names), i, indexes, types)
+
+
+def _asked(question: Question, turn: int, count: int) -> list[bytes]:
+    return [question(i) for i in range(turn * count, (turn + 1) * count)]
+
+
+def _datagrams(
+    name: str, pid: int, address: tuple[str, int], question: Question, expected: Expected | None, count: int,
+    target: Target | None = None,
+) -> Load:  # fmt: skip
+    """`expected` None: a Handle answer, in as many fragments as the first one has."""
+    client = DatagramLoad(address)
+
+    def run(turn: int) -> Turn:
+        right = expected or questions.handle_expected(client.ask(question(0)))
+        return client.turn(_asked(question, turn, count), right, WINDOW)
+
+    return Load(name, pid, run, target)
+
+
+def _warm(
+    name: str, node: Node, address: tuple[str, int], question: Question, names: int, count: int, target: Target,
+    expected: Expected | None = None,
+) -> Load:  # fmt: skip
+    client = DatagramLoad(address)
+    order = random.Random(1)
+
+    def right() -> Expected:
+        return expected or questions.handle_expected(client.ask(question(0)))
+
+    def fill() -> Turn:
+        return client.turn([question(i) for i in range(names)], right(), WINDOW)
+
+    def run(_: int) -> Turn:
+        return client.turn([question(order.randrange(names)) for _ in range(count)], right(), WINDOW)
+
+    return Load(name, node.pid, run, target, fill)
+
+
+def _requests(
+    name: str, pid: int, address: tuple[str, int], question: Question, judge: Judge, count: int, target: Target | None = None
+) -> Load:
+    return Load(name, pid, lambda turn: kept_open(address, _asked(question, turn, count), judge, CONNECTIONS), target)
+
+
+# ---- all together
+
+
+def run(groups: set[str], tree: Tree, scale: Scale) -> list[Row]:
+    """The rows of `dns`, `handle`, `tcp` and `http`, as far as asked for."""
+    with contextlib.ExitStack() as stack:
+
+        def warm() -> Node:
+            return stack.enter_context(tree.serving("secondary"))
+
+        cold = stack.enter_context(tree.serving("secondary", {"answer_cache_octets": 0}))
+        loads: list[Load] = []
+        if groups & {"dns", "handle"}:
+            loads += _peer(stack, knot.serving(tree.records), lambda server: knot_load(server, tree.records, scale))
+        if "dns" in groups:
+            loads += dns_loads(cold, warm(), tree.records, scale)
+        if "handle" in groups:
+            loads += handle_loads(cold, warm(), warm(), tree.records, scale)
+        if "tcp" in groups:
+            loads += stream_loads(cold, tree.records, scale)
+        if "http" in groups:
+            answer = _json_answer(cold)
+            loads += _peer(stack, nginx.serving(answer), lambda server: nginx_load(server, scale))
+            loads += http_loads(cold, tree.records, scale)
+        return rows(loads, measure(loads, scale.turns))
+
+
+def _peer(stack: contextlib.ExitStack, serving: contextlib.AbstractContextManager[T], load: Callable[[T], Load]) -> list[Load]:
+    """The load of a peer; none if it is not installed, which is said."""
+    try:
+        return [load(stack.enter_context(serving))]
+    except AbsentError as error:
+        print(error, file=sys.stderr)
+        return []
+
+
+def _json_answer(node: Node) -> bytes:
+    """The body of one JSON answer, for nginx to serve one of the same length."""
+    client = http.client.HTTPConnection(*node.http, timeout=5)
+    try:
+        client.request("GET", f"/api/handles/{data.PREFIX}/{data.digits(0)}")
+        return client.getresponse().read()
+    finally:
+        client.close()
