@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 
@@ -23,9 +23,13 @@ from resolver.core.identifier import Identifier, prefix_record
 from resolver.core.limits import Limits
 from resolver.core.message import Answer, NotFound, Query
 from resolver.desk import Resolution
+from resolver.saved import load as load_saved
+from resolver.saved import save as saved_document
 
 EXIT_FOUND, EXIT_NOT_FOUND, EXIT_USAGE, EXIT_UNVERIFIED = 0, 1, 2, 3
 _ANCHOR_PLACES = ("anchor.json", "~/.config/waymark/anchor.json", "/etc/waymark/anchor.json")
+
+_AT_ONCE = 32  # questions of one `waymark resolve` under way together
 
 T = TypeVar("T")
 
@@ -158,7 +162,13 @@ def _check_prefix(config: NodeConfig, anchor: Anchor, prefix: str, keys: dict[in
 
 
 @click.command()
-@click.argument("identifier", metavar="IDENTIFIER")
+@click.argument("identifiers", metavar="IDENTIFIER...", nargs=-1)
+@click.option(
+    "--from",
+    "source",
+    type=click.File("r", "utf-8"),
+    help="Read identifiers from this file, one a line; - is standard input.",
+)
 @click.option("--at", type=HostPort(), help="Ask this server instead of walking from the root.")
 @click.option("--door", type=click.Choice(["handle", "dns", "http"]), default="handle", show_default=True, help="How to ask --at.")
 @click.option("--apex", default="id.test", show_default=True, help="DNS name under which the tree hangs, for --door dns.")
@@ -166,12 +176,12 @@ def _check_prefix(config: NodeConfig, anchor: Anchor, prefix: str, keys: dict[in
 @click.option("--type", "types", multiple=True, help="Show only values of this type. May be repeated.")
 @click.option("--index", "indexes", multiple=True, type=int, help="Show only the value with this index. May be repeated.")
 @click.option("--trace", is_flag=True, help="Show every server asked, what it said, and the chain of signatures.")
-@click.option("--json", "as_json", is_flag=True, help="Print record, verdict and chain as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print record, verdict and chain as JSON; of several identifiers one a line.")
 @click.option(
     "--save", type=click.Path(dir_okay=False, path_type=Path), help="Write record and chain to FILE, for `waymark verify`."
 )
 def resolve(
-    identifier: str, at: tuple[str, int] | None, door: str, apex: str, anchor_path: Path | None,
+    identifiers: tuple[str, ...], source: TextIO | None, at: tuple[str, int] | None, door: str, apex: str, anchor_path: Path | None,
     types: tuple[str, ...], indexes: tuple[int, ...], trace: bool, as_json: bool, save: Path | None,
 ) -> None:  # fmt: skip
     """Resolve IDENTIFIER and verify the answer up to the trust anchor.
@@ -180,33 +190,58 @@ def resolve(
     waymark resolve 88.118.8/JXDY2106023 --anchor anchor.json          walk from the root
     waymark resolve 88.118.8/JXDY2106023 --at 127.0.0.1:2641 --trace   ask one server, show how it is verified
     waymark resolve 88.118                                             a prefix: who serves it, and its key
+    waymark resolve --from codes.txt --json > records.ndjson           many at once
 
-    Exit status: 0 found and verified, 1 no such identifier, 2 usage or configuration, 3 could not be verified or reached.
+    Exit status: 0 found and verified, 1 no such identifier, 2 usage or configuration, 3 could not be verified or reached; of several
+    identifiers the highest.
     """
-    from resolver import asking
-    from resolver.saved import save as saved
-
-    asked = Identifier.parse_or_prefix(identifier)
-    anchor = find_anchor(anchor_path)
+    names = [*identifiers, *(line.strip() for line in source or () if line.strip())]
+    if not names:
+        raise click.UsageError("give an IDENTIFIER, for example 88.118.8/JXDY2106023, or --from FILE")
     if door != "handle" and at is None:
         raise ConfigError(f"--door {door} needs --at HOST:PORT: only the Handle door can be walked from the root")
-    query = Query(asked, indexes, types)
-    if at is None:
-        found = _ask(anchor, Limits(), lambda resolver: resolver.resolve(query))
-    elif door == "handle":
-        found = _ask(anchor, Limits(), lambda resolver: resolver.resolve_at(asked, at))
-    elif door == "http":
-        found = _ask(anchor, Limits(), lambda resolver: asking.over_http(resolver, asked, at))
-    else:
-        found = _ask(anchor, Limits(), lambda resolver: asking.over_dns(resolver, asked, at, apex))
-    if save is not None and found.verdict.verified:
-        save.write_text(json.dumps(saved(found), ensure_ascii=False, indent=1) + "\n", "utf-8")
-    if as_json:
-        click.echo(json.dumps(printing.resolution_document(asked, found), ensure_ascii=False, indent=2))
-    else:
-        for line in printing.resolution_lines(asked, found, indexes, types, trace):
-            click.echo(line)
-    sys.exit(exit_status(found))
+    asked = [Identifier.parse_or_prefix(name) for name in names]
+    status = 0
+
+    def show(identifier: Identifier, found: Resolution) -> None:
+        nonlocal status
+        status = max(status, exit_status(found))
+        if save is not None and found.verdict.verified:
+            save.write_text(json.dumps(saved_document(found), ensure_ascii=False, indent=1) + "\n", "utf-8")
+        if as_json:
+            document = printing.resolution_document(identifier, found)
+            click.echo(json.dumps(document, ensure_ascii=False, indent=2 if len(asked) == 1 else None))
+        else:
+            for line in printing.resolution_lines(identifier, found, indexes, types, trace):
+                click.echo(line)
+
+    asyncio.run(_resolve_all(asked, find_anchor(anchor_path), at, door, apex, show))
+    sys.exit(status)
+
+
+async def _resolve_all(
+    asked: list[Identifier], anchor: Anchor, at: tuple[str, int] | None, door: str, apex: str,
+    show: Callable[[Identifier, Resolution], None],
+) -> None:  # fmt: skip
+    """Resolves all, a bounded number at a time, and shows them in order."""
+    from resolver import asking
+    from resolver.resolution import Resolver
+
+    resolver = Resolver(anchor, Limits())
+
+    async def one(identifier: Identifier) -> Resolution:
+        if at is None:
+            return await resolver.resolve(Query(identifier))
+        if door == "http":
+            return await asking.over_http(resolver, identifier, at)
+        if door == "dns":
+            return await asking.over_dns(resolver, identifier, at, apex)
+        return await resolver.resolve_at(identifier, at)
+
+    for start in range(0, len(asked), _AT_ONCE):
+        portion = asked[start : start + _AT_ONCE]
+        for identifier, found in zip(portion, await asyncio.gather(*map(one, portion)), strict=True):
+            show(identifier, found)
 
 
 @click.command()
@@ -215,13 +250,11 @@ def resolve(
 @click.option("--at-time", type=int, help="Verify as of this time (seconds since 1970) instead of now.")
 def verify(record: Path, anchor_path: Path | None, at_time: int | None) -> None:
     """Verify a record that `waymark resolve --save` or a node's JSON page wrote, offline: only the anchor is needed."""
-    from resolver.saved import load
-
     try:
         document = json.loads(record.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{record} is not JSON: {error}") from None
-    chain = load(document)
+    chain = load_saved(document)
     try:
         trusted = trust.verify_chain(chain, find_anchor(anchor_path).keys, int(time.time()) if at_time is None else at_time)
     except SignatureError as error:
