@@ -11,9 +11,12 @@ prefix follow, reversed, in lower case. What belongs to a record but is not a va
 
 import re
 from base64 import b32hexdecode, b32hexencode
+from collections.abc import Sequence
 from hashlib import sha256
 
-from resolver.core.identifier import fold_prefix
+from resolver.core import limits
+from resolver.core.errors import IdentifierError
+from resolver.core.identifier import Identifier, fold_prefix
 
 LABEL_OCTETS_MAX = 60
 SIGNATURE_LABEL = b"_sig"
@@ -77,6 +80,28 @@ def zone_labels(prefix: str) -> list[bytes]:
     return [label.encode() for label in reversed(prefix.lower().split("."))]
 
 
-def zone_prefix(labels: list[bytes]) -> str:
-    """The folded prefix whose zone has these labels below the apex. The inverse of `zone_labels`."""
-    return fold_prefix(b".".join(reversed(labels)).decode("ascii", "replace"))
+def zone_prefix(labels: Sequence[bytes]) -> str | None:
+    """The folded prefix whose zone has these lower-case labels below the apex; None if no prefix has. Undoes `zone_labels`."""
+    if not 0 < len(labels) <= limits.prefix_labels.default or not all(map(_PLAIN.fullmatch, labels)):
+        return None
+    return fold_prefix(b".".join(reversed(labels)).decode())
+
+
+def owner_labels(identifier: Identifier) -> list[bytes]:
+    """The labels, below the apex, of the name under which `identifier` is found."""
+    prefix, _, suffix = identifier.key.partition(b"/")
+    return [label_of(suffix), *zone_labels(prefix.decode())]
+
+
+def identifier_of(labels: Sequence[bytes]) -> Identifier | None:
+    """The identifier that has this owner name (lower-case labels below the apex); None if there is none, or its label is a hash."""
+    prefix = zone_prefix(labels[1:])
+    suffix = suffix_of(labels[0]) if prefix is not None else None
+    if prefix is None or suffix is None:
+        return None
+    key = prefix.encode() + b"/" + suffix
+    try:
+        identifier = Identifier.decode(key)
+    except IdentifierError:
+        return None
+    return identifier if identifier.key == key else None

@@ -1,0 +1,240 @@
+"""What a DNS name is, in the tree of zones below the apex.
+
+Every homed prefix is a zone: `88.118` is `118.88.<apex>`. The root's zone is the apex itself, with `0.0` and `0.NA` as branches. A
+prefix is kept by the prefix directly above it, so a child of a zone is one label further down: homed here too (a hosted prefix: a
+zone of its own), or delegated away (a cut).
+
+    88.118.8/ABC            _41_42_43.8.118.88.<apex>          an owner; its signatures are at _sig.<owner>
+    the prefix 88.118       118.88.<apex>                      an apex, or a cut; its name server is _ns.118.88.<apex>
+    0.NA/88.118             88_2e118.na.0.<apex>               an owner, at the node that keeps it
+
+The last kind fits no single zone: `na.0` belongs to the root's zone, but each parent keeps the records of its own children. A node
+answers those that it keeps with authority, as if `na.0.<apex>` were a zone that the parents hold together. For those kept elsewhere
+DNS has no referral to give, as one may only lead downward: the node refuses, and says whom to ask.
+
+`place` reads a node's own table. `seek` is for a recursive node, which has none: a generator that yields the identifier of which it
+must know, takes the outcome, and returns the place; whoever drives it may wait in between.
+"""
+
+from collections.abc import Generator, Sequence
+from typing import NamedTuple
+
+from resolver.core import limits
+from resolver.core.identifier import PREFIX_AUTHORITY, Identifier, parent_prefix, prefix_record
+from resolver.core.message import Answer, AnsweringRecord, Failed, NotFound, Outcome, Referral, Refused
+from resolver.core.owner import NAME_SERVER_LABEL, SIGNATURE_LABEL, digest_of, identifier_of, zone_labels, zone_prefix
+from resolver.core.wire.dns import ERROR_NOT_AUTHORITATIVE, ERROR_NOT_SUPPORTED, encode_name
+from resolver.table import Table
+
+_ROOT_PREFIXES = (PREFIX_AUTHORITY, "0.0")
+_PREFIX_RECORDS = [b"na", b"0"]
+_ROOT_BRANCHES = ([b"0"], [b"0", b"0"], _PREFIX_RECORDS)
+
+
+class Zone(NamedTuple):
+    """`prefix` is folded; `name` in wire form, lower case."""
+
+    prefix: str
+    name: bytes
+
+
+class Owner(NamedTuple):
+    """A record's name, or with `signature` the name of what signs it."""
+
+    answer: Answer
+    zone: Zone
+    signature: bool
+
+
+class Apex(NamedTuple):
+    """A zone's own name. `above` is the zone that holds it as a child, if that is known here. `delegation`: see `seek`."""
+
+    zone: Zone
+    above: Zone | None = None
+    delegation: AnsweringRecord | None = None
+
+
+class NameServer(NamedTuple):
+    """The name of a zone's server."""
+
+    zone: Zone
+    delegation: AnsweringRecord | None = None
+
+
+class Cut(NamedTuple):
+    """A name at or below `zone`, which `above` delegates away."""
+
+    zone: Zone
+    above: Zone
+    at_zone: bool
+    delegation: AnsweringRecord
+
+
+class Empty(NamedTuple):
+    """A name that holds nothing itself, but has names below it (RFC 8020 forbids to deny it)."""
+
+    zone: Zone
+
+
+class Absent(NamedTuple):
+    """No such name in `zone`."""
+
+    zone: Zone
+
+
+class Elsewhere(NamedTuple):
+    """A name that this node can tell nothing of. `code` is an extended DNS error."""
+
+    why: str
+    code: int = ERROR_NOT_AUTHORITATIVE
+
+
+Place = Owner | Apex | NameServer | Cut | Empty | Absent | Elsewhere | Failed
+
+
+class Zones:
+    """The names below one apex. `labels` are always those below the apex, lower case, the lowest first."""
+
+    def __init__(self, apex: Sequence[bytes]) -> None:
+        self.apex = encode_name(apex)
+        self._apex_labels = list(apex)
+        self.root = Zone(PREFIX_AUTHORITY, self.apex)
+        self._prefix_records = Zone(PREFIX_AUTHORITY, encode_name([*_PREFIX_RECORDS, *apex]))
+
+    def zone(self, prefix: str) -> Zone:
+        if prefix in _ROOT_PREFIXES:
+            return self.root
+        return Zone(prefix, encode_name(zone_labels(prefix) + self._apex_labels))
+
+    # ---- from a table
+
+    def place(self, table: Table, labels: list[bytes]) -> Place:
+        first, rest = (labels[0], labels[1:]) if labels else (b"", [])
+        if first == SIGNATURE_LABEL:
+            outcome = _find(table, rest)
+            if isinstance(outcome, Answer):
+                return Owner(outcome, self._holding(table.zone_of(outcome.record.key), labels), signature=True)
+        elif first == NAME_SERVER_LABEL:
+            prefix = _zone_at(rest)
+            if prefix is not None and table.is_homed(prefix):
+                return NameServer(self.zone(prefix))
+        else:
+            outcome = _find(table, labels)
+            if isinstance(outcome, Answer):
+                return Owner(outcome, self._holding(table.zone_of(outcome.record.key), labels), signature=False)
+            if labels[-2:] == _PREFIX_RECORDS and isinstance(outcome, Referral | Refused):
+                return _kept_elsewhere(labels, outcome)
+            prefix = _zone_at(labels)
+            if prefix is not None and table.is_homed(prefix):
+                return Apex(self.zone(prefix), self._above(table, prefix))
+            if prefix is not None and isinstance(delegation := table.find(prefix_record(prefix)), Answer):
+                return Cut(self.zone(prefix), self.zone(parent_prefix(prefix)), True, delegation.record)
+        return self._unfound(table, labels)
+
+    def _unfound(self, table: Table, labels: list[bytes]) -> Place:
+        """The place of a name that is no owner, no apex and no name server."""
+        match table.find_absent(_nearest_prefix(labels[1:])):
+            case NotFound(prefix):
+                zone = self._holding(prefix, labels)
+                below = zone_prefix(labels)
+                is_empty = labels in _ROOT_BRANCHES or (below is not None and table.homes_below(below))
+                return Empty(zone) if is_empty else Absent(zone)
+            case Referral(prefix, delegation):
+                return Cut(self.zone(prefix), self.zone(parent_prefix(prefix)), False, delegation)
+            case _:
+                return Elsewhere(Refused().reason)
+
+    def _above(self, table: Table, prefix: str) -> Zone | None:
+        if prefix == PREFIX_AUTHORITY:
+            return None
+        outcome = table.find_absent(parent_prefix(prefix))
+        return self.zone(outcome.zone) if isinstance(outcome, NotFound) else None
+
+    def _holding(self, prefix: str, labels: list[bytes]) -> Zone:
+        """The zone of `prefix`; for a prefix record, which lies outside of it, the zone of prefix records."""
+        if prefix in _ROOT_PREFIXES:
+            return self.root
+        above = zone_labels(prefix)
+        return self.zone(prefix) if labels[-len(above) :] == above else self._prefix_records
+
+    # ---- from afar
+
+    def seek(self, labels: list[bytes]) -> Generator[Identifier, Outcome, Place]:
+        """As `place`, for a node that asks others. Of a zone it gives the delegation that names its servers."""
+        first, rest = (labels[0], labels[1:]) if labels else (b"", [])
+        signature, server = first == SIGNATURE_LABEL, first == NAME_SERVER_LABEL
+        owner = rest if signature else labels
+        if owner and digest_of(owner[0]) is not None and (prefix := zone_prefix(owner[1:])) is not None:
+            return Elsewhere(
+                f"this name is a hash; ask the DNS servers of {prefix}, or ask for the identifier", ERROR_NOT_SUPPORTED
+            )
+        zone = self.root
+        identifier = None if server or not owner else identifier_of(owner)
+        if identifier is not None:
+            outcome = yield identifier
+            zone = self.zone(zone_prefix(owner[1:]) or PREFIX_AUTHORITY)
+            if isinstance(outcome, Answer):
+                return Owner(outcome, zone, signature)
+            if not isinstance(outcome, NotFound):
+                return _not_told(outcome)
+            zone = self.zone(outcome.zone) if labels[-2:] != _PREFIX_RECORDS else self.root
+        if labels in _ROOT_BRANCHES:
+            return Empty(self.root)
+        prefix = None if signature else _zone_at(rest if server else labels)
+        if prefix is not None:
+            outcome = yield prefix_record(prefix)
+            if isinstance(outcome, Answer):
+                delegation = outcome.record
+                return NameServer(self.zone(prefix), delegation) if server else Apex(self.zone(prefix), None, delegation)
+            if not isinstance(outcome, NotFound):
+                return _not_told(outcome)
+            zone = self.zone(outcome.zone)
+        return Absent(zone)
+
+
+# ---- names and prefixes
+
+
+def _find(table: Table, labels: list[bytes]) -> Outcome | None:
+    """What the table says of the owner name `labels`; None if no identifier can have it."""
+    if len(labels) < 2:
+        return None
+    digest = digest_of(labels[0])
+    if digest is None:
+        identifier = identifier_of(labels)
+    else:
+        prefix = zone_prefix(labels[1:])
+        identifier = None if prefix is None else table.unhashed(prefix, digest)
+    return None if identifier is None else table.find(identifier)
+
+
+def _zone_at(labels: list[bytes]) -> str | None:
+    """The prefix whose zone would begin at this name: `0.NA` for the apex, none for the branches of the root's zone."""
+    if not labels:
+        return PREFIX_AUTHORITY
+    prefix = zone_prefix(labels) if labels not in _ROOT_BRANCHES else None
+    return prefix if prefix is not None and len(prefix) <= limits.prefix_octets.default else None
+
+
+def _nearest_prefix(labels: list[bytes]) -> str:
+    """The longest prefix that ends this name: `88.118` for `x_y.118.88`."""
+    for start in range(max(0, len(labels) - limits.prefix_labels.default), len(labels)):
+        prefix = zone_prefix(labels[start:])
+        if prefix is not None:
+            return prefix
+    return PREFIX_AUTHORITY
+
+
+def _kept_elsewhere(labels: list[bytes], outcome: Outcome | None) -> Elsewhere:
+    record = identifier_of(labels)
+    keeper = (
+        f"the servers of {outcome.prefix} lead to it" if isinstance(outcome, Referral) else "it is not below a prefix homed here"
+    )
+    return Elsewhere(f"{record} is kept by its parent prefix: {keeper}; DNS cannot refer there, Handle can")
+
+
+def _not_told(outcome: Outcome) -> Place:
+    """An outcome that says nothing about the name."""
+    if isinstance(outcome, Failed):
+        return outcome
+    return Elsewhere(outcome.reason if isinstance(outcome, Refused) else Refused().reason)
