@@ -79,15 +79,16 @@ answer_cache_seconds = _limit(
 record_cache_octets = _limit(
     "record_cache_octets", 67_108_864, 65_536, 2**36, "memory of verified records and delegations of a recursive node"
 )
-record_ttl_seconds = _limit("record_ttl_seconds", 604_800, 1, 2_592_000, "a longer TTL is cut to this, so that a change arrives at last")
+record_ttl_seconds = _limit("record_ttl_seconds", 604_800, 1, 2_592_000, "a longer TTL is cut to this: a change arrives at last")
 negative_ttl_seconds = _limit("negative_ttl_seconds", 60, 0, 3600, "how long 'no such identifier' is remembered")
 stale_seconds = _limit("stale_seconds", 86_400, 0, 604_800, "how long past its TTL a record may be served when no server answers")
 stale_ttl_seconds = _law("stale_ttl_seconds", 30, "the TTL of a stale answer (RFC 8767, 4)")
-outage_seconds = _limit("outage_seconds", 5, 1, 300, "how long a server that did not answer is asked last, or spared (RFC 9520, 3.2)")
+outage_seconds = _limit("outage_seconds", 5, 1, 300, "how long a server that did not answer is asked last, or not (RFC 9520, 3.2)")
 recursion_walks = _limit("recursion_walks", 1024, 1, 65_536, "walks under way at once; further questions are answered busy")
 recursion_waiters = _limit("recursion_waiters", 256, 1, 65_536, "questions that wait for one and the same walk")
 recursion_referrals = _law("recursion_referrals", 16, "delegations followed for one question")
 recursion_exchanges = _law("recursion_exchanges", 64, "requests sent to others for one question")
+exchange_datagrams = _law("exchange_datagrams", 2048, "datagrams read for one answer over UDP; the longest has 533")
 recursion_seconds = _limit("recursion_seconds", 5, 1, 60, "one question in all")
 exchange_milliseconds = _limit("exchange_milliseconds", 800, 50, 30_000, "one server, one try over UDP; TCP has twice that")
 exchange_tries = _limit("exchange_tries", 4, 1, 16, "tries over all servers of a delegation")
