@@ -4,7 +4,6 @@ A turn is a transaction that holds an advisory lock, so that one program appends
 publisher that saw serial n will never find a smaller one later. A program that stops inside a turn loses it after a while.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -167,5 +166,5 @@ def _failures(what: str) -> Iterator[None]:
         yield
     except asyncpg.UniqueViolationError as error:
         raise ConflictError(f"{what}: {error}") from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError) as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
         raise StoreError(f"{what}: {error or type(error).__name__}") from error
