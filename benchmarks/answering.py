@@ -11,7 +11,7 @@ import http.client
 import random
 import sys
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from benchmarks import data
 from benchmarks.load import questions
@@ -19,7 +19,7 @@ from benchmarks.load.connections import Judge, handle_judge, http_judge, kept_op
 from benchmarks.load.datagrams import DatagramLoad, Expected, Turn
 from benchmarks.machine import cpu_seconds
 from benchmarks.peers import AbsentError, knot, nginx
-from benchmarks.report import Row, Target, at_least, at_most
+from benchmarks.report import Row, Target, at_least, at_most, progress
 from benchmarks.tree import APEX, Node, Tree
 
 WINDOW = 100  # outstanding questions over UDP: more than a server reads at once, fewer than its socket's buffer holds
@@ -29,10 +29,11 @@ LOST_SHARE_MAX = 0.01
 DNS_TARGETS = {"cold": 0.3, "unknown": 0.5, "warm": 0.6}
 HANDLE_TARGETS = {"cold signed": 0.2, "cold one fragment": 0.4, "warm signed": 0.34, "warm one fragment": 0.55}
 WARM_DNS_NAMES, WARM_HANDLE_NAMES = 100_000, 30_000
+RECURSIVE_NAMES = 10_000  # each must be walked for and verified once before the first turn
+
+_FILL_TRIES = 3  # a recursive node may still be walking when the client gives a question up
 _NXDOMAIN = 3
 _KNOT, _NGINX = "Knot", "nginx"
-
-T = TypeVar("T")
 
 
 class Load(NamedTuple):
@@ -42,7 +43,7 @@ class Load(NamedTuple):
     pid: int
     run: Callable[[int], Turn]
     target: Target | None = None
-    warm_up: Callable[[], object] | None = None
+    warm_up: Callable[[], None] | None = None
 
 
 class Scale(NamedTuple):
@@ -61,9 +62,9 @@ def measure(loads: Sequence[Load], turns: int) -> dict[str, list[float]]:
             load.warm_up()
     for turn in range(turns):
         for load in loads:
-            print(f"\rturn {turn + 1} of {turns}: {load.name:40}", end="", file=sys.stderr, flush=True)
+            progress(f"turn {turn + 1} of {turns}: {load.name}")
             samples[load.name].append(_microseconds(load, turn))
-    print(f"\r{'':60}\r", end="", file=sys.stderr)
+    progress("")
     return samples
 
 
@@ -100,8 +101,26 @@ def dns_labels(i: int) -> list[bytes]:
     return [data.digits(i).encode(), *(label.encode() for label in reversed(data.PREFIX.split("."))), *APEX.encode().split(b".")]
 
 
-def knot_load(server: knot.Knot, records: int, scale: Scale) -> Load:
-    return _datagrams(_KNOT, server.pid, ("127.0.0.1", server.port), _dns(records), questions.dns_expected(), scale.questions)
+def knot_load(stack: contextlib.ExitStack, records: int, scale: Scale) -> list[Load]:
+    """Knot with the same names, if it is installed."""
+    try:
+        server = stack.enter_context(knot.serving(records))
+    except AbsentError as error:
+        print(error, file=sys.stderr)
+        return []
+    expected = questions.dns_expected()
+    return [_datagrams(_KNOT, server.pid, ("127.0.0.1", server.port), _dns(records), expected, scale.questions)]
+
+
+def nginx_load(stack: contextlib.ExitStack, answer: bytes, scale: Scale) -> list[Load]:
+    """nginx with a file of the length of `answer`, if it is installed."""
+    try:
+        server = stack.enter_context(nginx.serving(answer))
+    except AbsentError as error:
+        print(error, file=sys.stderr)
+        return []
+    request = questions.http_get(nginx.PATH)
+    return [_requests(_NGINX, server.pid, ("127.0.0.1", server.port), lambda _: request, http_judge(200), scale.requests)]
 
 
 def dns_loads(cold: Node, warm: Node, records: int, scale: Scale) -> list[Load]:
@@ -152,9 +171,16 @@ def http_loads(cold: Node, records: int, scale: Scale) -> list[Load]:
     return [_requests("JSON GET, cold", cold.pid, cold.http, get, http_judge(200), scale.requests, at_least(0.4, _NGINX))]
 
 
-def nginx_load(server: nginx.Nginx, scale: Scale) -> Load:
-    request = questions.http_get(nginx.PATH)
-    return _requests(_NGINX, server.pid, ("127.0.0.1", server.port), lambda _: request, http_judge(200), scale.requests)
+def recursive_loads(node: Node, scale: Scale) -> list[Load]:
+    """A recursive node asked again for what it has walked for before: as the warm loads of an authoritative one."""
+    names, asked, expected = min(RECURSIVE_NAMES, scale.questions), scale.questions, questions.dns_expected()
+    dns, handle = at_least(DNS_TARGETS["warm"], _KNOT), at_least(HANDLE_TARGETS["warm signed"], _KNOT)
+    return [
+        _warm(
+            f"recursive, cached, DNS UDP, {names:,} names", node, node.dns, _dns(names, recurse=True), names, asked, dns, expected
+        ),
+        _warm(f"recursive, cached, Handle UDP, {names:,} names", node, node.handle, _handle(names), names, asked // 2, handle),
+    ]
 
 
 # ---- how a load is put together
@@ -162,8 +188,8 @@ def nginx_load(server: nginx.Nginx, scale: Scale) -> Load:
 Question = Callable[[int], bytes]  # the i-th question of a load
 
 
-def _dns(names: int) -> Question:
-    return lambda i: questions.dns(dns_labels(i % names), i)
+def _dns(names: int, *, recurse: bool = False) -> Question:
+    return lambda i: questions.dns(dns_labels(i % names), i, recurse=recurse)
 
 
 def _unknown_dns(records: int) -> Question:
@@ -202,8 +228,10 @@ def _warm(
     def right() -> Expected:
         return expected or questions.handle_expected(client.ask(question(0)))
 
-    def fill() -> Turn:
-        return client.turn([question(i) for i in range(names)], right(), WINDOW)
+    def fill() -> None:
+        for _ in range(_FILL_TRIES):
+            if not client.turn([question(i) for i in range(names)], right(), WINDOW).lost:
+                return
 
     def run(_: int) -> Turn:
         return client.turn([question(order.randrange(names)) for _ in range(count)], right(), WINDOW)
@@ -230,7 +258,7 @@ def run(groups: set[str], tree: Tree, scale: Scale) -> list[Row]:
         cold = stack.enter_context(tree.serving("secondary", {"answer_cache_octets": 0}))
         loads: list[Load] = []
         if groups & {"dns", "handle"}:
-            loads += _peer(stack, knot.serving(tree.records), lambda server: knot_load(server, tree.records, scale))
+            loads += knot_load(stack, tree.records, scale)
         if "dns" in groups:
             loads += dns_loads(cold, warm(), tree.records, scale)
         if "handle" in groups:
@@ -238,19 +266,9 @@ def run(groups: set[str], tree: Tree, scale: Scale) -> list[Row]:
         if "tcp" in groups:
             loads += stream_loads(cold, tree.records, scale)
         if "http" in groups:
-            answer = _json_answer(cold)
-            loads += _peer(stack, nginx.serving(answer), lambda server: nginx_load(server, scale))
+            loads += nginx_load(stack, _json_answer(cold), scale)
             loads += http_loads(cold, tree.records, scale)
         return rows(loads, measure(loads, scale.turns))
-
-
-def _peer(stack: contextlib.ExitStack, serving: contextlib.AbstractContextManager[T], load: Callable[[T], Load]) -> list[Load]:
-    """The load of a peer; none if it is not installed, which is said."""
-    try:
-        return [load(stack.enter_context(serving))]
-    except AbsentError as error:
-        print(error, file=sys.stderr)
-        return []
 
 
 def _json_answer(node: Node) -> bytes:

@@ -30,7 +30,9 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     Read from each process's CPU clock (clock_getcpuclockid(3)), to the nanosecond: the same figure as in /proc/<pid>/stat, which
     counts in hundredths of a second.
     """
-    family = [member.pid for pid in pids for member in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True))]
+    family: list[int] = [
+        member.pid for pid in pids for member in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True))
+    ]
     return sum((time.clock_gettime((~member << 3) | 2) for member in family), 0.0)
 
 
@@ -77,4 +79,4 @@ def commit() -> str:
 
 def busy_share(seconds: float = 1.0) -> float:
     """How much of the machine others are using just now, 0 to 1: figures from a busy machine are not worth keeping."""
-    return psutil.cpu_percent(seconds) / 100
+    return float(psutil.cpu_percent(seconds)) / 100

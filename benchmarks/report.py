@@ -5,6 +5,7 @@ to a peer, each turn's ratio is taken from the two samples of that same turn, an
 """
 
 import datetime as dt
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
@@ -50,6 +51,12 @@ def at_most(bound: float) -> Target:
 
 def at_least(bound: float, peer: str | None = None) -> Target:
     return Target(bound, at_least=True, peer=peer)
+
+
+def progress(text: str) -> None:
+    """Shows what is being done, where somebody watches. Empty text clears the line."""
+    if sys.stderr.isatty():
+        print(f"\r{text:80}\r{text}", end="", file=sys.stderr, flush=True)
 
 
 def table(rows: Iterable[Row]) -> list[str]:

@@ -7,12 +7,13 @@ Each node is the real `waymark serve NODE.toml`, a process of its own.
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import data
 from benchmarks.load import questions
+from benchmarks.machine import SERVER_CORE
 from benchmarks.process import accepts, answers_datagram, free_ports, running
 from resolver.anchor import anchor_document
 from resolver.core.wire.stored import encode_stored
@@ -74,7 +75,9 @@ class Tree:
         self._anchor.write_text(anchor_document(dict(world.anchor.keys.public), world.root_site), "utf-8")
 
     @contextlib.contextmanager
-    def serving(self, role: str, limits: Mapping[str, int] | None = None, *, delegated: bool = False) -> Iterator[Node]:
+    def serving(
+        self, role: str, limits: Mapping[str, int] | None = None, *, delegated: bool = False, cores: Iterable[int] = (SERVER_CORE,)
+    ) -> Iterator[Node]:
         """Runs a node of this role (root, top, secondary, recursive) until the block ends.
 
         `delegated`: at the port that the tree's delegations name; else beside the tree, at any port.
@@ -98,7 +101,7 @@ class Tree:
             ),
             "utf-8",
         )
-        with running((WAYMARK, "serve", path), lambda: self._is_ready(role, handle)) as pid:
+        with running((WAYMARK, "serve", path), lambda: self._is_ready(role, handle), cores=cores) as pid:
             yield Node(pid, ("127.0.0.1", handle), ("127.0.0.1", dns), ("127.0.0.1", http))
 
     def _is_ready(self, role: str, port: int) -> bool:

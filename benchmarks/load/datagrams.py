@@ -76,14 +76,17 @@ class DatagramLoad:
     def close(self) -> None:
         self._socket.close()
 
-    def ask(self, question: bytes, seconds: float = 1.0) -> list[bytes]:
-        """All datagrams that come back for one question: to look at an answer before counting thousands like it."""
+    def first(self, question: bytes, seconds: float = 1.0) -> bytes:
+        """The first datagram that comes back for one question, empty if none does within `seconds`."""
         self._drop_waiting()
         self._socket.send(question)
-        found = []
-        while self._poll.poll(seconds * 1000):
+        return self._socket.recv(65_535) if self._poll.poll(seconds * 1000) else b""
+
+    def ask(self, question: bytes) -> list[bytes]:
+        """All datagrams that come back for one question: to look at an answer before counting thousands like it."""
+        found = [self.first(question)]
+        while self._poll.poll(50):
             found.append(self._socket.recv(65_535))
-            seconds = 0.05
         return found
 
     def turn(self, questions: Sequence[bytes], expected: Expected, window: int) -> Turn:

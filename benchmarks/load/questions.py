@@ -8,7 +8,8 @@ from benchmarks.load.datagrams import Expected
 
 _DNS_HEAD = Struct(">HHHHHH")
 _DNS_OPT = b"\0" + Struct(">HHIH").pack(41, 1232, 0, 0)  # EDNS with 1,232 octets, as every resolver in the field sends it
-TXT = 16
+_END_TXT_IN = b"\0\0\x10\0\x01"  # the root label, type TXT, class IN
+_RECURSION_DESIRED = 0x0100
 
 _HANDLE_ENVELOPE = Struct(">BBBBIIII")
 _HANDLE_HEADER = Struct(">IIIHBxII")
@@ -19,10 +20,10 @@ _FRAGMENT_OCTETS = 512
 _U32 = Struct(">I")
 
 
-def dns(name: Sequence[bytes], number: int, kind: int = TXT) -> bytes:
-    """A DNS query for the TXT records of a name of labels."""
+def dns(name: Sequence[bytes], number: int, *, recurse: bool = False) -> bytes:
+    """A DNS query for the TXT records of a name of labels, with EDNS."""
     labels = b"".join(bytes((len(label),)) + label for label in name)
-    return _DNS_HEAD.pack(number & 0xFFFF, 0, 1, 0, 0, 1) + labels + b"\0" + kind.to_bytes(2, "big") + b"\0\x01" + _DNS_OPT
+    return _DNS_HEAD.pack(number & 0xFFFF, _RECURSION_DESIRED if recurse else 0, 1, 0, 0, 1) + labels + _END_TXT_IN + _DNS_OPT
 
 
 def dns_expected(rcode: int = 0) -> Expected:

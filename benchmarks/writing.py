@@ -1,0 +1,148 @@
+"""Rows of writing: registration through the registry's HTTP API, durable and published, and what it takes on the disk.
+
+A registry is set up with the commands that an operator would type, in an empty directory. Records arrive in random order.
+"""
+
+import contextlib
+import http.client
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks import data
+from benchmarks.load import bulk, questions
+from benchmarks.load.connections import http_judge, kept_open
+from benchmarks.load.datagrams import Turn
+from benchmarks.machine import CLIENT_CORE, SERVER_CORE, disk_octets, on_cores
+from benchmarks.process import free_ports, running
+from benchmarks.report import Row, at_least, at_most, progress
+from benchmarks.tree import WAYMARK
+from resolver.table import Table
+
+BULK_TARGET, SINGLE_TARGET = 12_000, 4_000  # records a second
+LIVE_TARGET, REBUILT_TARGET = 1_050, 900  # octets a record
+CLIENTS = 64
+
+_BOTH_CORES = (SERVER_CORE, CLIENT_CORE)
+_PUBLISH_SECONDS = 30.0
+
+
+class Registry(NamedTuple):
+    """A registry's directory, as `waymark init` made it, and where it listens."""
+
+    directory: Path
+    address: tuple[str, int]
+
+    @property
+    def token(self) -> str:
+        return (self.directory / "token").read_text("ascii").strip()
+
+
+class Scale(NamedTuple):
+    """Records of one bulk request, requests of the 64 clients together, turns of each."""
+
+    lines: int
+    singles: int
+    turns: int
+
+
+def run(directory: Path, scale: Scale) -> list[Row]:
+    """The rows of writing and of the disk. `directory` is empty, and on a real disk."""
+    with on_cores(_BOTH_CORES):
+        registry = _set_up(directory)
+        with _serving(registry):
+            _waymark("delegate", data.PREFIX, "--registry", f"http://127.0.0.1:{registry.address[1]}", "--token", registry.token)
+            bulk_turns = [_bulk(registry, turn * scale.lines, scale.lines) for turn in range(scale.turns)]
+            done = scale.turns * scale.lines
+            single_turns = [_singles(registry, done + turn * scale.singles, scale.singles) for turn in range(scale.turns)]
+            records = done + scale.turns * scale.singles
+            _wait_until_published(registry, records)
+        truth = disk_octets(directory / "truth.db") + disk_octets(directory / "truth.db-wal")
+        live = truth + disk_octets(directory / "table")
+        _waymark("table", "rebuild", str(directory / "registry.toml"))
+        rebuilt = truth + disk_octets(directory / "table")
+    return [
+        Row("bulk registration, durable, on two cores", "records/s", _rates(bulk_turns), at_least(BULK_TARGET)),
+        Row(f"single registrations, {CLIENTS} clients", "records/s", _rates(single_turns), at_least(SINGLE_TARGET)),
+        Row(f"disk, truth and table live, {records:,} records", "octets/record", (live / records,), at_most(LIVE_TARGET)),
+        Row("disk, truth and table rebuilt", "octets/record", (rebuilt / records,), at_most(REBUILT_TARGET)),
+        Row("  of which the truth", "octets/record", (truth / records,)),
+    ]
+
+
+def _bulk(registry: Registry, first: int, count: int) -> Turn:
+    pieces = bulk.chunks(bulk.line(i) for i in range(first, first + count))
+    progress(f"bulk registration of {count:,} records")
+    return _checked(bulk.post_bulk(registry.address, registry.token, count, pieces), "bulk registration")
+
+
+def _singles(registry: Registry, first: int, count: int) -> Turn:
+    headers = {"Authorization": f"Bearer {registry.token}", "Content-Type": "application/json"}
+    requests = [
+        questions.http_post("/v1/identifiers", bulk.line(i), headers | {"Idempotency-Key": f"key-{i}"})
+        for i in range(first, first + count)
+    ]
+    progress(f"{count:,} single registrations")
+    return _checked(kept_open(registry.address, requests, http_judge(201), CLIENTS), "single registrations")
+
+
+def _checked(turn: Turn, what: str) -> Turn:
+    if turn.wrong or turn.lost:
+        raise RuntimeError(f"{what}: {turn.answers} created, {turn.wrong} refused, {turn.lost} unanswered")
+    return turn
+
+
+def _rates(turns: list[Turn]) -> tuple[float, ...]:
+    return tuple(turn.answers / turn.seconds for turn in turns)
+
+
+# ---- a registry
+
+
+def _set_up(directory: Path) -> Registry:
+    root, child = directory.parent / "root", directory
+    ports = free_ports(1)[0]
+    _waymark("init", "root", str(root))
+    _waymark(
+        "init", "secondary", str(child), "--prefix", data.SECONDARY, "--anchor", str(root / "anchor.json"), "--ports", str(ports)
+    )
+    return Registry(child, ("127.0.0.1", ports + 3))
+
+
+@contextlib.contextmanager
+def _serving(registry: Registry) -> Iterator[int]:
+    command = (WAYMARK, "registry", "serve", registry.directory / "registry.toml")
+    with running(command, lambda: _is_ready(registry.address), cores=_BOTH_CORES) as pid:
+        yield pid
+
+
+def _is_ready(address: tuple[str, int]) -> bool:
+    client = http.client.HTTPConnection(*address, timeout=1)
+    with contextlib.suppress(OSError), contextlib.closing(client):
+        client.request("GET", "/readyz")
+        return client.getresponse().status == 200
+    return False
+
+
+def _wait_until_published(registry: Registry, records: int) -> None:
+    """Until the answer table has them all, so that the disk is measured with both."""
+    deadline = time.monotonic() + _PUBLISH_SECONDS
+    while True:
+        table = Table(registry.directory / "table")
+        published = table.stat().records
+        table.close()
+        if published >= records:
+            return
+        if time.monotonic() > deadline:
+            raise RuntimeError(
+                f"{published:,} of {records:,} records were published {_PUBLISH_SECONDS:.0f} s after the last answer"
+            )
+        time.sleep(0.1)
+
+
+def _waymark(*arguments: str) -> None:
+    done = subprocess.run([WAYMARK, *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"waymark {' '.join(arguments)} ended with {done.returncode}: {done.stdout}{done.stderr}")
