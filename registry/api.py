@@ -1,7 +1,7 @@
 """The registry's HTTP API, /v1: which address is whose, who may come in, and how a refusal leaves. `handlers` does the work.
 
-    request -> name it -> route -> token -> handler -> reply
-                             \\________\\________\\____-> problem document (RFC 9457)
+    request -> its name -> route -> token -> handler -> reply
+                 what is raised on the way ---> problem document (RFC 9457)
 
 Every refusal and every fault, aiohttp's own included, leaves through `problem_reply`, so a client meets one shape of
 error. Every reply carries X-Request-Id: the client's own, or one made here."""
@@ -15,6 +15,7 @@ from secrets import token_hex
 from typing import NamedTuple
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from registry.config import RegistryConfig
 from registry.connection import Listener
@@ -129,7 +130,7 @@ def _with_token(service: Service, route: Route, handle: Callable[[web.Request, A
 # ---- refusals and faults
 
 
-def _answering(metrics: ApiMetrics) -> "Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]":
+def _answering(metrics: ApiMetrics) -> Middleware:
     """The outermost layer: names the request, turns what is raised into a problem document, counts."""
 
     @web.middleware

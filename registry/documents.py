@@ -194,18 +194,25 @@ def _site(servers: object) -> Site:
 
 def _server(document: object, place: str, server_id: int) -> Server:
     found = _object(document, place, _SERVER_FIELDS)
-    address, handle_port, http_port = found.get("address"), found.get("handle_port"), found.get("http_port")
+    address = found.get("address")
     try:
         address = str(ip_address(address)) if type(address) is str else None
     except ValueError:
         address = None
     if address is None:
         raise FormatError(f"{place}.address: must be an IPv4 or IPv6 address, not {_shown(found.get('address'))}")
-    ways = [(PROTOCOL_UDP, handle_port), (PROTOCOL_TCP, handle_port)] + ([(PROTOCOL_HTTP, http_port)] if http_port else [])
-    for _, port in ways:
-        if type(port) is not int or not 0 < port < 65_536:
-            raise FormatError(f"{place}: handle_port and http_port must be whole numbers from 1 to 65535, not {_shown(port)}")
-    return Server(server_id, address, b"", tuple(Interface(SERVICE_QUERY, way, int(port)) for way, port in ways))
+    handle_port = _port(found, place, "handle_port")
+    ways = [(PROTOCOL_UDP, handle_port), (PROTOCOL_TCP, handle_port)]
+    if "http_port" in found:
+        ways.append((PROTOCOL_HTTP, _port(found, place, "http_port")))
+    return Server(server_id, address, b"", tuple(Interface(SERVICE_QUERY, way, port) for way, port in ways))
+
+
+def _port(server: dict[str, Any], place: str, name: str) -> int:
+    port = server.get(name)
+    if type(port) is not int or not 0 < port < 65_536:
+        raise FormatError(f"{place}.{name}: must be a whole number from 1 to 65535, not {_shown(port)}")
+    return port
 
 
 # ---- rules that several documents share
