@@ -4,21 +4,22 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from resolver import cli as resolver_cli
-from resolver.cli import EXIT_UNVERIFIED, FILE, Commands
+from resolver.cli import FILE, Commands
 from resolver.core.errors import ConfigError
 from resolver.core.identifier import Identifier
 
 T = TypeVar("T")
 
 registry_options = (
-    click.option("--registry", "url", envvar="WAYMARK_REGISTRY", default="http://127.0.0.1:8080", show_default=True, help="Its API."),
+    click.option(
+        "--registry", "url", envvar="WAYMARK_REGISTRY", default="http://127.0.0.1:8080", show_default=True, help="Its API."
+    ),
     click.option("--token", envvar="WAYMARK_TOKEN", help="Secret for the API, or @FILE to read it from a file."),
 )
 
@@ -57,11 +58,23 @@ def waymark(verbose: bool) -> None:
 @click.option("--anchor", type=FILE, envvar="WAYMARK_ANCHOR", help="Trust anchor of the tree to join. Not for a root.")
 @click.option("--name", help="What the node calls itself.  [default: role and prefix]")
 @click.option("--listen", default="127.0.0.1", show_default=True, help="Address of all doors.")
-@click.option("--ports", type=click.IntRange(1024, 65_000), help="First of four ports: Handle, DNS, HTTP, registry.  [default: 2641, 53, 8000, 8080]")
+@click.option(
+    "--ports",
+    type=click.IntRange(1024, 65_000),
+    help="First of four ports: Handle, DNS, HTTP, registry.  [default: 2641, 53, 8000, 8080]",
+)
 @click.option("--apex", default="id.test", show_default=True, help="The DNS name under which the tree hangs.")
 @click.option("--envelope", is_flag=True, help="Also sign as deployed verifiers read it (RS256).")
 def init(
-    role: str, directory: Path, prefix: str | None, anchor: Path | None, name: str | None, listen: str, ports: int | None, apex: str, envelope: bool
+    role: str,
+    directory: Path,
+    prefix: str | None,
+    anchor: Path | None,
+    name: str | None,
+    listen: str,
+    ports: int | None,
+    apex: str,
+    envelope: bool,
 ) -> None:
     """Set up a new node in DIR: commented configuration, keys, truth, and the request to its parent.
 
@@ -86,7 +99,9 @@ def next_steps(plan: Any) -> list[str]:
     here = plan.directory
     steps = [] if plan.role == "recursive" else [f"waymark registry serve {here}/registry.toml"]
     if plan.prefix is not None:
-        steps.append(f"waymark delegate {here}/request.json --registry PARENT --token SECRET    (by the parent's operator, within the hour)")
+        steps.append(
+            f"waymark delegate {here}/request.json --registry PARENT --token SECRET    (by the parent's operator, within the hour)"
+        )
     return [*steps, f"waymark serve {here}/node.toml", f"waymark check {here}/node.toml"]
 
 
@@ -174,7 +189,7 @@ def register(identifier: str, values: tuple[str, ...], replace: bool, url: str, 
     waymark register 88.118.8/JXDY2106023 --value URL=https://example.org/p/1 --value 'NAME=电源模块' --token @token
     """
     from registry.client import RegistryClient
-    from registry.rows import parse_value
+    from registry.template import parse_value
 
     asked = Identifier.parse(identifier)
     documents = [parse_value(text, index) for index, text in enumerate(values, 1)]
@@ -222,7 +237,12 @@ def rebuild(config: Path) -> None:
 
 
 @waymark.command()
-@click.option("--dir", "directory", type=click.Path(file_okay=False, path_type=Path), help="Keep all state here.  [default: a temporary directory]")
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep all state here.  [default: a temporary directory]",
+)
 @click.option("--once", is_flag=True, help="End after the walk.")
 def demo(directory: Path | None, once: bool) -> None:
     """Start a whole tree on this machine, import 1,000 real products, and walk through it.

@@ -10,7 +10,6 @@ Every step is done with what a user has: the files of `waymark init`, the regist
 import asyncio
 import ctypes
 import json
-import shutil
 import signal
 import socket
 import sys
@@ -21,14 +20,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import aiohttp
-
 from registry.client import RegistryClient
 from registry.importing import ImportOptions, run_import
-from registry.setup import Plan, set_up, write_request
-from registry import keys
+from registry.setup import Plan, set_up
 from resolver import asking, printing
-from resolver.anchor import Anchor, read_anchor
+from resolver.anchor import read_anchor
 from resolver.config import read_toml
 from resolver.core.errors import ConfigError, UnreachableError
 from resolver.core.identifier import Identifier
@@ -87,8 +83,11 @@ async def _demo(directory: Path, once: bool) -> int:
         if not await _done_before(work, stop):
             return 130
         document = work.result()
-        print(f"\nThe tree is ready: {len(TREE)} nodes, {len(TREE) - 1} registries, in {time.monotonic() - started:.1f} s.\n", flush=True)
-        walk = asyncio.create_task(_walk(directory, document))
+        print(
+            f"\nThe tree is ready: {len(TREE)} nodes, {len(TREE) - 1} registries, in {time.monotonic() - started:.1f} s.\n",
+            flush=True,
+        )
+        walk = asyncio.create_task(_walk(document))
         if not await _done_before(walk, stop):
             return 130
         if once:
@@ -122,16 +121,21 @@ async def _start(directory: Path, running: AsyncExitStack) -> dict[str, Any]:
     if fresh:
         for member in TREE:
             await set_up(_plan(member, directory))
-            _say(member.name, f"{member.role} node: configuration" + (", key, truth, token" if member.prefix or member.role == "root" else ""))
+            _say(
+                member.name,
+                f"{member.role} node: configuration" + (", key, truth, token" if member.prefix or member.role == "root" else ""),
+            )
     document = _document(directory)
-    starting = [running.enter_async_context(_process("registry", "serve", str(directory / m.name / "registry.toml"))) for m in TREE[:-1]]
+    starting = [
+        running.enter_async_context(_process("registry", "serve", str(directory / m.name / "registry.toml"))) for m in TREE[:-1]
+    ]
     starting += [running.enter_async_context(_process("serve", str(directory / member.name / "node.toml"))) for member in TREE]
     await asyncio.gather(*starting)
     _say("Processes", f"{len(starting)} started")
     if fresh:
         await _delegate(directory, document)
         await _import(document)
-    await _wait_until_resolvable(directory, document)
+    await _wait_until_resolvable(document)
     (directory / "nodes.json").write_text(json.dumps(document, indent=2) + "\n", "utf-8")
     return document
 
@@ -199,7 +203,9 @@ async def _process(*arguments: str) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(_START_SECONDS):
             if not await process.stdout.readline():
-                raise ConfigError(f"`waymark {' '.join(arguments)}` ended with status {await process.wait()}; see its message above")
+                raise ConfigError(
+                    f"`waymark {' '.join(arguments)}` ended with status {await process.wait()}; see its message above"
+                )
         yield
     except TimeoutError:
         raise UnreachableError(f"`waymark {' '.join(arguments)}` did not come up within {_START_SECONDS:.0f} s") from None
@@ -241,7 +247,7 @@ async def _import(document: dict[str, Any]) -> None:
     _say("Import", f"{summary.registered:,} real products under 88.101.5, every check digit verified, in {summary.seconds:.1f} s")
 
 
-async def _wait_until_resolvable(directory: Path, document: dict[str, Any]) -> None:
+async def _wait_until_resolvable(document: dict[str, Any]) -> None:
     resolver = Resolver(read_anchor(Path(document["anchor"])), Limits())
     deadline = time.monotonic() + _START_SECONDS
     for prefix in ("88.101.5", "88.118.9", "88.118.8"):
@@ -263,7 +269,7 @@ def _say(what: str, text: str) -> None:
 # ---- the walk
 
 
-async def _walk(directory: Path, document: dict[str, Any]) -> bool:
+async def _walk(document: dict[str, Any]) -> bool:
     """Shows what the tree does. True if everything came out as it should."""
     anchor = read_anchor(Path(document["anchor"]))
     enterprise, recursive = node_of(document, "88.118.8"), node_of(document, "recursive")
@@ -297,7 +303,7 @@ async def _walk(directory: Path, document: dict[str, Any]) -> bool:
         forged = await Resolver(anchor, Limits()).resolve_at(asked, ("127.0.0.1", port))
     _show(asked, forged, trace=False)
 
-    print("\n" + "\n".join(_what_next(directory, document)), flush=True)
+    print("\n" + "\n".join(_what_next(document)), flush=True)
     good = (walked.verdict.verified, over_dns.verdict.verified, over_http.verdict.verified)
     return all(good) and nothing.verdict.reason == "no-such-identifier" and forged.verdict.reason == "changed-value"
 
@@ -329,6 +335,7 @@ async def tampering(server: tuple[str, int], old: bytes, new: bytes) -> AsyncIte
 
     class Relay(asyncio.DatagramProtocol):
         transport: asyncio.DatagramTransport
+        asker: tuple[str, int]
 
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             assert isinstance(transport, asyncio.DatagramTransport)
@@ -348,7 +355,7 @@ async def tampering(server: tuple[str, int], old: bytes, new: bytes) -> AsyncIte
         transport.close()
 
 
-def _what_next(directory: Path, document: dict[str, Any]) -> list[str]:
+def _what_next(document: dict[str, Any]) -> list[str]:
     """Addresses, and commands to type."""
     enterprise, recursive = node_of(document, "88.118.8"), node_of(document, "recursive")
     anchor = document["anchor"]
@@ -358,7 +365,8 @@ def _what_next(directory: Path, document: dict[str, Any]) -> list[str]:
     name = asking.owner_name(Identifier.parse(CODE), "id.test")
     lines = [f"   {'node':10} {'role':11} {'handle':22} {'dns':22} {'http':24} registry"]
     lines += [
-        f"   {n['name']:10} {n['role']:11} {n['handle']:22} {n['dns']:22} {n['http']:24} {n['registry'] or '-'}" for n in document["nodes"]
+        f"   {n['name']:10} {n['role']:11} {n['handle']:22} {n['dns']:22} {n['http']:24} {n['registry'] or '-'}"
+        for n in document["nodes"]
     ]
     return [
         "6. The tree, and what to try next.\n",

@@ -48,7 +48,7 @@ class Commands(click.Group):
             ctx.exit(EXIT_UNVERIFIED)
 
 
-class HostPort(click.ParamType):
+class HostPort(click.ParamType[tuple[str, int]]):
     """`127.0.0.1:2641`, `[::1]:2641` or `host:2641`, as (host, port)."""
 
     name = "HOST:PORT"
