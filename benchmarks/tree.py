@@ -18,7 +18,7 @@ from benchmarks.process import accepts, answers_datagram, free_ports, running
 from resolver.anchor import anchor_document
 from resolver.core.wire.stored import encode_stored
 from resolver.table import Change, TableWriter
-from tests.support.world import World
+from tests.support.world import World, site
 
 WAYMARK = Path(sys.executable).with_name("waymark")
 APEX = "id.test"
@@ -70,6 +70,8 @@ class Tree:
         writer = TableWriter(built.path)
         writer.apply([Change(writer.serial + 1, hosted.identifier.key, encode_stored(hosted))])
         writer.close()
+        self.table = built.path
+        self.site = site(ports["secondary"])
         self._ports = ports
         self._anchor = directory / "anchor.json"
         self._anchor.write_text(anchor_document(dict(world.anchor.keys.public), world.root_site), "utf-8")
@@ -84,25 +86,18 @@ class Tree:
         """
         handle, dns, http = free_ports(3)
         handle = self._ports[role] if delegated else handle
-        table = f'[table]\npath = "{self._tables[role]}"' if role in self._tables else ""
-        settings = "\n".join(f"{name} = {value}" for name, value in (limits or {}).items())
-        path = self._directory / f"{role}-{handle}.toml"
-        path.write_text(
-            _NODE.format(
-                name=role,
-                role=role,
-                handle=handle,
-                dns=dns,
-                http=http,
-                table=table,
-                apex=APEX,
-                anchor=self._anchor,
-                limits=settings,
-            ),
-            "utf-8",
-        )
+        path = self.config(role, (handle, dns, http), limits)
         with running((WAYMARK, "serve", path), lambda: self._is_ready(role, handle), cores=cores) as pid:
             yield Node(pid, ("127.0.0.1", handle), ("127.0.0.1", dns), ("127.0.0.1", http))
+
+    def config(self, role: str, ports: tuple[int, int, int] = (0, 0, 0), limits: Mapping[str, int] | None = None) -> Path:
+        """Writes a NODE.toml. `ports` are those of Handle, DNS and HTTP; `limits` are settings that differ from the defaults."""
+        table = f'[table]\npath = "{self._tables[role]}"' if role in self._tables else ""
+        settings = "\n".join(f"{name} = {value}" for name, value in (limits or {}).items())
+        facts = {"name": role, "role": role, "table": table, "apex": APEX, "anchor": self._anchor, "limits": settings}
+        path = self._directory / f"{role}-{ports[0]}.toml"
+        path.write_text(_NODE.format(**dict(zip(("handle", "dns", "http"), ports, strict=True)), **facts), "utf-8")
+        return path
 
     def _is_ready(self, role: str, port: int) -> bool:
         """Whether the node answers. A recursive one is not asked, since it would remember: it only has to listen."""
