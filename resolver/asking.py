@@ -18,7 +18,7 @@ from resolver.core.identifier import Identifier, fold_prefix
 from resolver.core.message import Answer, Failed, NotFound, Query
 from resolver.core.owner import label_of, zone_labels
 from resolver.core.trust import Reason, Verdict
-from resolver.core.wire.json import value_from_json
+from resolver.core.wire.json import values_from_json
 from resolver.resolution import Resolution, Resolver, Step
 
 _SECONDS = 5.0
@@ -55,7 +55,7 @@ async def over_http(resolver: Resolver, identifier: Identifier, at: tuple[str, i
     if code != 1:
         return _failed(asked, identifier, UnreachableError(f"{asked.server}: {document.get('message') or f'response code {code}'}"))
     try:
-        values = tuple(value_from_json(item, f"values[{n}]") for n, item in enumerate(document.get("values") or []))
+        values = values_from_json(document.get("values"), "values")
     except FormatError as error:
         return _failed(asked, identifier, error)
     found = await resolver.verify(identifier, values)
