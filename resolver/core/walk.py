@@ -238,7 +238,7 @@ class Walk:
     def _open(self, now: float) -> None:
         """Begins to ask for the next record: its servers in their order, those that were silent a moment ago last."""
         asked = self.next_record
-        named = contacts(self._chain[-1].trusted.values, asked) if self._chain else self._root.contacts
+        named = contacts(self._chain[-1].trusted.values, asked) if len(self._chain) > 1 else self._root.contacts
         order = sorted(named, key=lambda contact: self._cache.in_outage(str(contact), now))
         if self._first is not None:
             order = [self._first, *(contact for contact in order if contact != self._first)]
@@ -248,7 +248,7 @@ class Walk:
             self._fault = UnreachableError(f"no server of {self._servers_name} answered a moment ago; they are asked again soon")
             order = []
         elif not order:
-            self._fault = UnreachableError(f"{self._chain[-1].trusted.identifier} names no server to ask for {asked}")
+            self._fault = UnreachableError(f"no server is named that could be asked for {asked}")
         elsewhere = self._above_may_be_old or self._cache.kept(asked.key, now) is not None
         self._attempts = Attempts(order, 0 if elsewhere else self._bounds[limits.exchange_tries])
 
