@@ -76,6 +76,7 @@ answer_cache_octets = _limit(
 answer_cache_seconds = _limit(
     "answer_cache_seconds", 3600, 1, 36_000, "how long a ready answer is used; Handle answers expire at 12 h"
 )
+verdicts = _limit("verdicts", 65_536, 1, 1_048_576, "records of its own table that a node remembers as verified")
 record_cache_octets = _limit(
     "record_cache_octets", 67_108_864, 65_536, 2**36, "memory of verified records and delegations of a recursive node"
 )

@@ -49,16 +49,12 @@ _ADMIN_PERMISSIONS = re.compile("[01]{12}")
 
 def value_to_json(value: Value) -> dict[str, Any]:
     """The document of one value."""
-    document = {
-        "index": value.index,
-        "type": value.type,
-        "data": data_to_json(value.type, value.data),
-        "ttl": iso_time(value.ttl) if value.ttl_type == TTL_ABSOLUTE else value.ttl,
-    }
-    if value.timestamp:
-        document["timestamp"] = iso_time(value.timestamp)
+    document: dict[str, Any] = {"index": value.index, "type": value.type, "data": data_to_json(value.type, value.data)}
     if value.permissions != DEFAULT_PERMISSIONS:
         document["permissions"] = f"{value.permissions:04b}"
+    document["ttl"] = iso_time(value.ttl) if value.ttl_type == TTL_ABSOLUTE else value.ttl
+    if value.timestamp:
+        document["timestamp"] = iso_time(value.timestamp)
     if value.references:
         document["references"] = _references_to_json(value.references)
     return document
