@@ -139,11 +139,13 @@ class Table:
     def is_homed(self, prefix: str) -> bool:
         return self._txn.get(prefix.encode(), db=self._databases[b"homed"]) is not None
 
-    def homes_below(self, prefix: str) -> bool:
-        """Whether a prefix below `prefix` (folded) is homed here."""
-        below = prefix.encode() + b"."
-        cursor = self._txn.cursor(db=self._databases[b"homed"])
-        return bool(cursor.set_range(below)) and bytes(cursor.key()).startswith(below)
+    def has_prefixes_below(self, prefix: str) -> bool:
+        """Whether a prefix below `prefix` (folded) is homed here, or delegated from here."""
+        for database, below in ((b"homed", prefix.encode() + b"."), (b"records", f"{PREFIX_AUTHORITY}/{prefix}.".encode())):
+            cursor = self._txn.cursor(db=self._databases[database])
+            if cursor.set_range(below) and bytes(cursor.key()).startswith(below):
+                return True
+        return False
 
     def zone_of(self, key: bytes) -> str:
         """The homed prefix that a key in the table belongs to."""

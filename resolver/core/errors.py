@@ -2,7 +2,8 @@
 
 An expected outcome (found, not found, refer, refuse) is a value, see `message`. An exception means that something broke:
 the peer broke a rule, a signature does not hold, a server cannot be reached. Every kind has exactly one mapping to a DNS
-rcode (RFC 1035, 4.1.1), a Handle response code (RFC 3652, 2.2.3) and an HTTP status; the doors read it here.
+rcode (RFC 1035, 4.1.1) with an extended error (RFC 8914, 4), a Handle response code (RFC 3652, 2.2.3) and an HTTP status; the doors
+read it here.
 """
 
 
@@ -10,6 +11,7 @@ class WaymarkError(Exception):
     """Root of all our exceptions. The text names the place and the rule, and where it helps the next step."""
 
     dns_rcode = 2  # SERVFAIL
+    dns_error = 0  # other
     handle_code = 2  # error
     http_status = 500
 
@@ -41,6 +43,7 @@ class LimitError(FormatError):
 class SignatureError(WaymarkError):
     """A signature, or the set of values it covers, does not hold. `reason` is a word of `trust.Reason`."""
 
+    dns_error = 6  # bogus
     http_status = 502
 
     def __init__(self, reason: str, text: str) -> None:
@@ -57,6 +60,7 @@ class ReferralError(WaymarkError):
 class UnreachableError(WaymarkError):
     """No server of a delegation answered in time."""
 
+    dns_error = 22  # no reachable authority
     http_status = 504
 
 
@@ -70,6 +74,7 @@ class OverloadError(WaymarkError):
 class StoreError(WaymarkError):
     """The truth or the answer table could not be read or written."""
 
+    dns_error = 14  # not ready
     handle_code = 7  # server temporarily unable
     http_status = 503
 

@@ -20,15 +20,15 @@ from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
 from resolver.core import limits
-from resolver.core.identifier import PREFIX_AUTHORITY, Identifier, parent_prefix, prefix_record
-from resolver.core.message import Answer, AnsweringRecord, Failed, NotFound, Outcome, Referral, Refused
+from resolver.core.identifier import PREFIX_AUTHORITY, Identifier, parent_prefix, prefix_record, scope
+from resolver.core.message import Answer, Failed, NotFound, Outcome, Referral, Refused
 from resolver.core.owner import NAME_SERVER_LABEL, SIGNATURE_LABEL, digest_of, identifier_of, zone_labels, zone_prefix
-from resolver.core.wire.dns import ERROR_NOT_AUTHORITATIVE, ERROR_NOT_SUPPORTED, encode_name
+from resolver.core.wire.dns import ERROR_NOT_AUTHORITATIVE, ERROR_NOT_SUPPORTED, encode_name, labels_of
 from resolver.table import Table
 
 _ROOT_PREFIXES = (PREFIX_AUTHORITY, "0.0")
 _PREFIX_RECORDS = [b"na", b"0"]
-_ROOT_BRANCHES = ([b"0"], [b"0", b"0"], _PREFIX_RECORDS)
+ROOT_BRANCHES = ([b"0"], [b"0", b"0"], _PREFIX_RECORDS)
 
 
 class Zone(NamedTuple):
@@ -47,18 +47,18 @@ class Owner(NamedTuple):
 
 
 class Apex(NamedTuple):
-    """A zone's own name. `above` is the zone that holds it as a child, if that is known here. `delegation`: see `seek`."""
+    """A zone's own name. `above` is the zone that holds it as a child, if it is served here too. `delegation`: see `Zones.seek`."""
 
     zone: Zone
     above: Zone | None = None
-    delegation: AnsweringRecord | None = None
+    delegation: Answer | None = None
 
 
 class NameServer(NamedTuple):
     """The name of a zone's server."""
 
     zone: Zone
-    delegation: AnsweringRecord | None = None
+    delegation: Answer | None = None
 
 
 class Cut(NamedTuple):
@@ -67,7 +67,7 @@ class Cut(NamedTuple):
     zone: Zone
     above: Zone
     at_zone: bool
-    delegation: AnsweringRecord
+    delegation: Answer
 
 
 class Empty(NamedTuple):
@@ -93,18 +93,23 @@ Place = Owner | Apex | NameServer | Cut | Empty | Absent | Elsewhere | Failed
 
 
 class Zones:
-    """The names below one apex. `labels` are always those below the apex, lower case, the lowest first."""
+    """The names below one apex. `labels` are always those below the apex, lower case, the lowest first; names are lower case."""
 
     def __init__(self, apex: Sequence[bytes]) -> None:
-        self.apex = encode_name(apex)
         self._apex_labels = list(apex)
-        self.root = Zone(PREFIX_AUTHORITY, self.apex)
+        self.root = Zone(PREFIX_AUTHORITY, encode_name(apex))
         self._prefix_records = Zone(PREFIX_AUTHORITY, encode_name([*_PREFIX_RECORDS, *apex]))
 
     def zone(self, prefix: str) -> Zone:
         if prefix in _ROOT_PREFIXES:
             return self.root
         return Zone(prefix, encode_name(zone_labels(prefix) + self._apex_labels))
+
+    def below(self, name: bytes) -> list[bytes] | None:
+        """The labels of a name in wire form that lie below the apex; None if it is not below it."""
+        labels = labels_of(name)
+        cut = len(labels) - len(self._apex_labels)
+        return labels[:cut] if cut >= 0 and labels[cut:] == self._apex_labels else None
 
     # ---- from a table
 
@@ -128,7 +133,7 @@ class Zones:
             if prefix is not None and table.is_homed(prefix):
                 return Apex(self.zone(prefix), self._above(table, prefix))
             if prefix is not None and isinstance(delegation := table.find(prefix_record(prefix)), Answer):
-                return Cut(self.zone(prefix), self.zone(parent_prefix(prefix)), True, delegation.record)
+                return Cut(self.zone(prefix), self.zone(parent_prefix(prefix)), True, delegation)
         return self._unfound(table, labels)
 
     def _unfound(self, table: Table, labels: list[bytes]) -> Place:
@@ -137,10 +142,10 @@ class Zones:
             case NotFound(prefix):
                 zone = self._holding(prefix, labels)
                 below = zone_prefix(labels)
-                is_empty = labels in _ROOT_BRANCHES or (below is not None and table.homes_below(below))
+                is_empty = labels in ROOT_BRANCHES or (below is not None and table.has_prefixes_below(below))
                 return Empty(zone) if is_empty else Absent(zone)
             case Referral(prefix, delegation):
-                return Cut(self.zone(prefix), self.zone(parent_prefix(prefix)), False, delegation)
+                return Cut(self.zone(prefix), self.zone(parent_prefix(prefix)), False, Answer(delegation))
             case _:
                 return Elsewhere(Refused().reason)
 
@@ -151,11 +156,11 @@ class Zones:
         return self.zone(outcome.zone) if isinstance(outcome, NotFound) else None
 
     def _holding(self, prefix: str, labels: list[bytes]) -> Zone:
-        """The zone of `prefix`; for a prefix record, which lies outside of it, the zone of prefix records."""
-        if prefix in _ROOT_PREFIXES:
-            return self.root
+        """The zone that a name lies in: that of `prefix`, but for a prefix record, which lies outside of it."""
         above = zone_labels(prefix)
-        return self.zone(prefix) if labels[-len(above) :] == above else self._prefix_records
+        if prefix not in _ROOT_PREFIXES and labels[-len(above) :] == above:
+            return self.zone(prefix)
+        return self._prefix_records if prefix not in _ROOT_PREFIXES and labels[-2:] == _PREFIX_RECORDS else self.root
 
     # ---- from afar
 
@@ -172,23 +177,21 @@ class Zones:
         identifier = None if server or not owner else identifier_of(owner)
         if identifier is not None:
             outcome = yield identifier
-            zone = self.zone(zone_prefix(owner[1:]) or PREFIX_AUTHORITY)
             if isinstance(outcome, Answer):
-                return Owner(outcome, zone, signature)
+                return Owner(outcome, self._holding(scope(identifier), labels), signature)
             if not isinstance(outcome, NotFound):
                 return _not_told(outcome)
-            zone = self.zone(outcome.zone) if labels[-2:] != _PREFIX_RECORDS else self.root
-        if labels in _ROOT_BRANCHES:
+            zone = self._holding(outcome.zone, labels)
+        if labels in ROOT_BRANCHES:
             return Empty(self.root)
         prefix = None if signature else _zone_at(rest if server else labels)
         if prefix is not None:
             outcome = yield prefix_record(prefix)
             if isinstance(outcome, Answer):
-                delegation = outcome.record
-                return NameServer(self.zone(prefix), delegation) if server else Apex(self.zone(prefix), None, delegation)
+                return NameServer(self.zone(prefix), outcome) if server else Apex(self.zone(prefix), None, outcome)
             if not isinstance(outcome, NotFound):
                 return _not_told(outcome)
-            zone = self.zone(outcome.zone)
+            zone = self._holding(outcome.zone, labels)
         return Absent(zone)
 
 
@@ -212,7 +215,7 @@ def _zone_at(labels: list[bytes]) -> str | None:
     """The prefix whose zone would begin at this name: `0.NA` for the apex, none for the branches of the root's zone."""
     if not labels:
         return PREFIX_AUTHORITY
-    prefix = zone_prefix(labels) if labels not in _ROOT_BRANCHES else None
+    prefix = zone_prefix(labels) if labels not in ROOT_BRANCHES else None
     return prefix if prefix is not None and len(prefix) <= limits.prefix_octets.default else None
 
 

@@ -39,6 +39,7 @@ ERROR_OTHER, ERROR_STALE, ERROR_NOT_AUTHORITATIVE, ERROR_NOT_SUPPORTED = 0, 3, 2
 QR, AA, TC, RD, RA, CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0010
 _OPCODE = 0x7800
 
+OPT_OCTETS = 11  # without options
 POINTER_TO_QUESTION = b"\xc0\x0c"
 _DO = 0x8000
 _EDNS_VERSION = 0
@@ -61,6 +62,7 @@ class Edns(NamedTuple):
     payload_octets: int
     version: int
     dnssec_ok: bool
+    options_octets: int = 0
 
 
 class Question(NamedTuple):
@@ -77,7 +79,7 @@ class Question(NamedTuple):
 
 
 def is_answerable(packet: bytes) -> bool:
-    """Whether a packet is a query at all: a whole header that is not that of a response. Anything else gets no reply."""
+    """Whether a packet is a request at all: a whole header that is not that of a response. Anything else gets no reply."""
     return len(packet) >= HEADER_OCTETS and packet[2] < 0x80
 
 
@@ -88,6 +90,8 @@ def opcode(packet: bytes) -> int:
 
 def decode_query(packet: bytes, octets_max: int) -> Question:
     """The question of a QUERY packet of at most `octets_max` octets. Raises FormatError, or LimitError for a longer one."""
+    if not is_answerable(packet):
+        raise FormatError(f"DNS query must have a header of {HEADER_OCTETS} octets, and not that of a response")
     if len(packet) > octets_max:
         raise LimitError(f"DNS query of {len(packet)} octets; at most {octets_max} are read")
     if packet[4:10] != _ONE_QUESTION or packet[10:12] > _MOST_ADDITIONAL:
@@ -140,7 +144,7 @@ def _read_edns(packet: bytes, start: int) -> Edns:
         position += _OPTION.size + int(U16.unpack_from(packet, position + 2)[0])
     if position != end:
         raise FormatError("the last EDNS option is longer than the options are")
-    return Edns(payload_octets, version, bool(flags & _DO))
+    return Edns(payload_octets, version, bool(flags & _DO), options_octets)
 
 
 # ---- writing an answer
@@ -192,10 +196,13 @@ def string(octets: bytes) -> bytes:
     return bytes((len(octets),)) + octets
 
 
+def address_type(address: str) -> int:
+    return AAAA if ":" in address else A
+
+
 def address_rr(owner: bytes, address: str, ttl: int) -> bytes:
     """An A or AAAA record, whichever `address` calls for."""
-    packed = ipaddress.ip_address(address).packed
-    return rr(owner, A if len(packed) == 4 else AAAA, ttl, packed)
+    return rr(owner, address_type(address), ttl, ipaddress.ip_address(address).packed)
 
 
 # ---- names

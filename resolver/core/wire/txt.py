@@ -8,6 +8,7 @@ All records of a set have one TTL (RFC 2181, 5.2): the least of its values'.
 """
 
 from struct import Struct
+from struct import error as struct_error
 from typing import NamedTuple
 
 from resolver.core.errors import FormatError, LimitError
@@ -36,26 +37,31 @@ class Shown(NamedTuple):
 
 
 def shown(octets: bytes, start: int, now: int, signatures: bool = False) -> Shown:
-    """The public values among those that are encoded from `start` to the end: the signatures, or all others."""
+    """The public values among those that are encoded from `start` to the end: the signatures, or all others. Raises FormatError."""
     items = []
     least, ends = TTL_MAX, False
     position, end_of_all = start, len(octets)
-    while position < end_of_all:
-        index, absolute, ttl, permissions, type_octets = _value_head(octets, position)
-        position += 18
-        data_start = position + type_octets + 4
-        (data_octets,) = _u32(octets, data_start - 4)
-        type_ = octets[position : data_start - 4]
-        position = data_start + data_octets + 4
-        if octets[position - 4 : position] != _NO_REFERENCES:
-            position = _references_end(octets, position - 4)
-        is_signature = type_.startswith(_SIGNATURE) and is_signature_type(type_.decode())
-        if permissions & PUBLIC_READ and is_signature == signatures:
-            items.append((index, type_, octets[data_start : data_start + data_octets]))
-            if absolute:
-                ttl, ends = max(0, ttl - now), True
-            if ttl < least:
-                least = ttl
+    try:
+        while position < end_of_all:
+            index, absolute, ttl, permissions, type_octets = _value_head(octets, position)
+            position += 18
+            data_start = position + type_octets + 4
+            (data_octets,) = _u32(octets, data_start - 4)
+            type_ = octets[position : data_start - 4]
+            position = data_start + data_octets + 4
+            if octets[position - 4 : position] != _NO_REFERENCES:
+                position = _references_end(octets, position - 4)
+            is_signature = type_.startswith(_SIGNATURE) and is_signature_type(type_.decode("utf-8", "replace"))
+            if permissions & PUBLIC_READ and is_signature == signatures:
+                items.append((index, type_, octets[data_start : data_start + data_octets]))
+                if absolute:
+                    ttl, ends = max(0, ttl - now), True
+                if ttl < least:
+                    least = ttl
+    except struct_error:
+        raise FormatError(f"values: cut off at octet {end_of_all}") from None
+    if position != end_of_all:
+        raise FormatError(f"values: they end at octet {position}, but there are {end_of_all}")
     return Shown(items, least, ends)
 
 
