@@ -151,16 +151,16 @@ def handle_loads(cold: Node, warm: Node, warm_part: Node, records: int, scale: S
     ]  # fmt: skip
 
 
-def stream_loads(cold: Node, records: int, scale: Scale) -> list[Load]:
-    def one(turn: int) -> Turn:
-        return one_each(cold.handle, _asked(_handle(records), turn, scale.requests // 2), handle_judge, CONNECTIONS)
-
-    def kept(turn: int) -> Turn:
-        return kept_open(cold.handle, _asked(_handle(records), turn, scale.requests), handle_judge, CONNECTIONS)
-
+def stream_loads(cold: Node, warm: Node, records: int, scale: Scale) -> list[Load]:
+    """Whole signed records over TCP. The targets do not say cold or warm: both are held to them."""
+    names = min(WARM_HANDLE_NAMES, scale.requests)
     return [
-        Load("Handle TCP, one request a connection", cold.pid, one, at_most(33)),
-        Load("Handle TCP, kept open", cold.pid, kept, at_most(15)),
+        _connections("Handle TCP, one request a connection, cold", cold, one_each, records, scale.requests // 2, at_most(33)),
+        _connections(
+            "Handle TCP, one request a connection, warm", warm, one_each, names, scale.requests // 2, at_most(33), warm=True
+        ),
+        _connections("Handle TCP, kept open, cold", cold, kept_open, records, scale.requests, at_most(15)),
+        _connections("Handle TCP, kept open, warm", warm, kept_open, names, scale.requests, at_most(15), warm=True),
     ]
 
 
@@ -186,6 +186,7 @@ def recursive_loads(node: Node, scale: Scale) -> list[Load]:
 # ---- how a load is put together
 
 Question = Callable[[int], bytes]  # the i-th question of a load
+Exchange = Callable[[tuple[str, int], Sequence[bytes], Judge, int], Turn]  # `kept_open` or `one_each`
 
 
 def _dns(names: int, *, recurse: bool = False) -> Question:
@@ -239,6 +240,18 @@ def _warm(
     return Load(name, node.pid, run, target, fill)
 
 
+def _connections(name: str, node: Node, exchange: Exchange, names: int, count: int, target: Target, *, warm: bool = False) -> Load:
+    question = _handle(names)
+
+    def fill() -> None:
+        kept_open(node.handle, _asked(question, 0, names), handle_judge, CONNECTIONS)
+
+    def run(turn: int) -> Turn:
+        return exchange(node.handle, _asked(question, turn, count), handle_judge, CONNECTIONS)
+
+    return Load(name, node.pid, run, target, fill if warm else None)
+
+
 def _requests(
     name: str, pid: int, address: tuple[str, int], question: Question, judge: Judge, count: int, target: Target | None = None
 ) -> Load:
@@ -264,7 +277,7 @@ def run(groups: set[str], tree: Tree, scale: Scale) -> list[Row]:
         if "handle" in groups:
             loads += handle_loads(cold, warm(), warm(), tree.records, scale)
         if "tcp" in groups:
-            loads += stream_loads(cold, tree.records, scale)
+            loads += stream_loads(cold, warm(), tree.records, scale)
         if "http" in groups:
             loads += nginx_load(stack, _json_answer(cold), scale)
             loads += http_loads(cold, tree.records, scale)
