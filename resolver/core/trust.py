@@ -26,6 +26,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from hashlib import sha256
 from itertools import pairwise
+from json.encoder import encode_basestring
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -35,12 +36,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from resolver.core import limits
 from resolver.core.errors import FormatError, SignatureError
 from resolver.core.identifier import ANCHOR, Identifier, signer
-from resolver.core.record import INDEX_KEY, INDEX_SIGNATURE, TYPE_KEY, TYPE_SIGNATURE, Value, is_signature_type
+from resolver.core.record import INDEX_KEY, INDEX_SIGNATURE, PUBLIC_READ, TYPE_KEY, TYPE_SIGNATURE, Value, is_signature_type
 from resolver.core.wire.values import SIGNED_FROM, encode_value
 
 _HEADER = b"eyJhbGciOiJFZERTQSJ9"  # {"alg":"EdDSA"}
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _CLAIM_NUMBERS = ("iat", "nbf", "exp", "serial")
-_VALUE_FIXED = Struct(">I10xI")  # of an encoded value: its index, and at offset 14 the length of its type
+_VALUE_FIXED = Struct(">I9xBI")  # of an encoded value: its index, at offset 13 its permissions, and the length of its type
 _U32 = Struct(">I")
 _SIGNATURE_TYPE = b"HS_SIGNATURE"
 
@@ -105,17 +107,21 @@ class Verdict(NamedTuple):
 def value_digests(encoded: bytes) -> list[tuple[int, str]]:
     """Index and base64 SHA-256 of each public value in `encoded` (values in wire form, joined) that is not a signature."""
     found = []
+    fixed, u32 = _VALUE_FIXED.unpack_from, _U32.unpack_from
     position, end_of_all = 0, len(encoded)
     while position < end_of_all:
-        index, type_octets = _VALUE_FIXED.unpack_from(encoded, position)
-        end = position + 18 + type_octets
-        end += 4 + int(_U32.unpack_from(encoded, end)[0])
-        references = int(_U32.unpack_from(encoded, end)[0])
+        index, permissions, type_octets = fixed(encoded, position)
+        type_end = end = position + 18 + type_octets
+        end += 4 + u32(encoded, end)[0]
+        (references,) = u32(encoded, end)
         end += 4
         while references:
-            end += 8 + int(_U32.unpack_from(encoded, end)[0])
+            end += 8 + u32(encoded, end)[0]
             references -= 1
-        if encoded[position + 13] & 0x02 and encoded[position + 18 : position + 30] != _SIGNATURE_TYPE:
+        if permissions & PUBLIC_READ and not (
+            encoded.startswith(_SIGNATURE_TYPE, position + 18)
+            and (type_end == position + 18 + len(_SIGNATURE_TYPE) or encoded[position + 18 + len(_SIGNATURE_TYPE)] == ord("."))
+        ):
             digest = sha256(encoded[position + SIGNED_FROM : end]).digest()
             found.append((index, b2a_base64(digest, newline=False).decode()))
         position = end
@@ -126,18 +132,17 @@ def signing_input(
     subject: str, issuer: str, issued: int, not_before: int, expires: int, serial: int, digests: Iterable[tuple[int, str]]
 ) -> bytes:
     """What is signed: header and claims of the JWS, base64url, joined by a dot. The same facts always give the same octets."""
-    quoted = f'"{subject}"' if subject.isalnum() else json.dumps(subject, ensure_ascii=False)
     listed = ",".join([f'{{"index":{index},"digest":"{digest}"}}' for index, digest in digests])
     claims = (
-        f'{{"sub":{quoted},"iss":"{issuer}","iat":{issued},"nbf":{not_before},"exp":{expires},"serial":{serial},'
-        f'"digests":{{"alg":"SHA-256","digests":[{listed}]}}}}'
+        f'{{"sub":{encode_basestring(subject)},"iss":"{issuer}","iat":{issued},"nbf":{not_before},"exp":{expires},'
+        f'"serial":{serial},"digests":{{"alg":"SHA-256","digests":[{listed}]}}}}'
     )
-    return _HEADER + b"." + urlsafe_b64encode(claims.encode()).rstrip(b"=")
+    return _HEADER + b"." + _base64url(claims.encode())
 
 
 def token(signed: bytes, signature: bytes) -> bytes:
     """The compact JWS of `signed` (from `signing_input`) and its 64-octet signature."""
-    return signed + b"." + urlsafe_b64encode(signature).rstrip(b"=")
+    return signed + b"." + _base64url(signature)
 
 
 def issuer(identifier: Identifier, key_index: int = INDEX_KEY) -> str:
@@ -328,6 +333,11 @@ def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a name stands twice in one object")
     return found
+
+
+def _base64url(octets: bytes) -> bytes:
+    """Without padding. As `urlsafe_b64encode`, in half the time: this stands on the way of every signed answer."""
+    return b2a_base64(octets, newline=False).translate(_URL_SAFE).rstrip(b"=")
 
 
 def _unbase64url(text: bytes) -> bytes | None:

@@ -10,54 +10,59 @@ from struct import Struct
 from resolver.core.record import PUBLIC_READ
 from resolver.core.wire.framing import U32
 
-_VALUE_FIXED = Struct(">I10xI")  # of an encoded value: its index, and at offset 14 the length of its type
-_PERMISSIONS_AT, _TYPE_AT = 13, 18
+_VALUE_FIXED = Struct(">I9xBI")  # of an encoded value: its index, at offset 13 its permissions, and the length of its type
+_TYPE_AT = 18
 
 
 class Selection:
-    """What one resolution asks for. True when it asks for something, False when for everything."""
+    """What one resolution asks for. `everything` when it names no index and no type."""
 
-    __slots__ = ("_above", "_exact", "_indexes", "_longest")
+    __slots__ = ("_above", "_exact", "_indexes", "_longest", "everything")
 
     def __init__(self, indexes: Iterable[int] = (), types: Iterable[bytes] = ()) -> None:
-        self._indexes = frozenset(indexes)
         folded = [type_.lower() for type_ in types]
-        self._exact = frozenset([*folded, *[type_[:-1] for type_ in folded if type_[-1:] == b"."]])
-        self._above = frozenset([type_ for type_ in folded if type_[-1:] == b"."])
-        self._longest = max(map(len, self._above), default=0)
-
-    def __bool__(self) -> bool:
-        return bool(self._indexes or self._exact)
+        above = [type_ for type_ in folded if type_.endswith(b".")]
+        self._indexes = frozenset(indexes)
+        self._exact = frozenset([*folded, *[type_[:-1] for type_ in above]])
+        self._above = frozenset(above)
+        self._longest = max(map(len, above), default=0)
+        self.everything = not self._indexes and not self._exact
 
     def takes(self, index: int, type_: bytes) -> bool:
         """Whether a value of this index and type is asked for."""
-        if index in self._indexes:
-            return True
-        type_ = type_.lower()
-        if type_ in self._exact:
-            return True
-        dot = type_.find(b".", 0, self._longest) if self._above else -1
-        while dot >= 0:
-            if type_[: dot + 1] in self._above:
-                return True
-            dot = type_.find(b".", dot + 1, self._longest)
-        return not self
+        return self.everything or index in self._indexes or self._takes_type(type_.lower())
 
-    def pick(self, encoded: bytes) -> list[bytes]:
-        """The public values among `encoded` (values in wire form, joined) that are asked for, each in wire form."""
+    def _takes_type(self, folded: bytes) -> bool:
+        if folded in self._exact:
+            return True
+        dot = folded.find(b".", 0, self._longest)
+        while dot >= 0:
+            if folded[: dot + 1] in self._above:
+                return True
+            dot = folded.find(b".", dot + 1, self._longest)
+        return False
+
+    def pick(self, encoded: bytes, position: int = 0) -> list[bytes]:
+        """The public values that are asked for, each in wire form, among those in `encoded` (joined) from `position` on."""
         picked = []
-        position, end_of_all = 0, len(encoded)
+        indexes, exact, above, everything = self._indexes, self._exact, self._above, self.everything
+        fixed, u32 = _VALUE_FIXED.unpack_from, U32.unpack_from
+        end_of_all = len(encoded)
         while position < end_of_all:
-            index, type_octets = _VALUE_FIXED.unpack_from(encoded, position)
+            index, permissions, type_octets = fixed(encoded, position)
             type_at = position + _TYPE_AT
             type_end = type_at + type_octets
-            end = type_end + 4 + U32.unpack_from(encoded, type_end)[0]
-            references = U32.unpack_from(encoded, end)[0]
+            end = type_end + 4 + u32(encoded, type_end)[0]
+            (references,) = u32(encoded, end)
             end += 4
             while references:
-                end += 8 + U32.unpack_from(encoded, end)[0]
+                end += 8 + u32(encoded, end)[0]
                 references -= 1
-            if encoded[position + _PERMISSIONS_AT] & PUBLIC_READ and self.takes(index, encoded[type_at:type_end]):
+            if permissions & PUBLIC_READ and (
+                index in indexes
+                or everything
+                or (exact and ((type_ := encoded[type_at:type_end].lower()) in exact or (above and self._takes_type(type_))))
+            ):
                 picked.append(encoded[position:end])
             position = end
         return picked

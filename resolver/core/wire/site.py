@@ -5,10 +5,12 @@ of ours name one server a site, as deployed clients of the second dialect take t
 """
 
 import ipaddress
+from hashlib import md5
 from typing import NamedTuple
 
 from resolver.core import limits
 from resolver.core.errors import FormatError
+from resolver.core.identifier import Identifier, fold_prefix
 from resolver.core.wire.framing import U16, U32, Reader, pack_data, pack_text
 
 SERVICE_ADMIN, SERVICE_QUERY = 1, 2
@@ -83,6 +85,19 @@ def decode_site(octets: bytes, place: str = "HS_SITE") -> Site:
     servers = tuple(_read_server(reader) for _ in range(reader.count("servers", _SERVERS_MAX, 28)))
     reader.done()
     return Site(servers, serial, mask, hash_option, attributes, protocol, hash_filter, format_)
+
+
+def server_of(site: Site, identifier: Identifier) -> Server:
+    """The server of `site` that holds `identifier`, as deployed clients choose it. Raises FormatError for a site without servers.
+
+    The last four octets of the MD5 of prefix, suffix or whole, in ASCII upper case, as a signed number without its sign.
+    """
+    if not site.servers:
+        raise FormatError("HS_SITE names no server")
+    parts = {HASH_PREFIX: identifier.prefix, HASH_SUFFIX: identifier.suffix}
+    hashed = fold_prefix(parts.get(site.hash_option, str(identifier)))
+    number = int.from_bytes(md5(hashed.encode(), usedforsecurity=False).digest()[-4:], "big", signed=True)
+    return site.servers[0 if number == -(2**31) else abs(number) % len(site.servers)]  # that number has no positive in 32 bits
 
 
 def addresses(site: Site, protocol: int, service: int = SERVICE_QUERY) -> list[tuple[str, int]]:
