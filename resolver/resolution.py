@@ -201,10 +201,10 @@ class Resolver:
     async def _weigh(self, identifier: Identifier, server: Contact, said: Told | WaymarkError) -> Resolution:
         """What is to be thought of the one answer that was asked for. Raises WaymarkError if it is none."""
         if isinstance(said, WaymarkError):
-            raise said
+            raise UnreachableError(str(said))
         if said.code in (Code.SUCCESS, Code.VALUES_NOT_FOUND):
             if said.name is not None and said.name != identifier:
-                raise FormatError(f"{server.address} was asked for {identifier} and answers for {said.name}")
+                raise UnreachableError(f"{server.address} was asked for {identifier} and answers for {said.name}")
             return await self._verify(identifier, said.values, server)
         if said.code == Code.PREFIX_REFERRAL and said.name is not None:
             path = way(identifier)

@@ -34,9 +34,9 @@ from resolver.core.message import Answer, Failed, NotFound, Outcome
 from resolver.core.record import Value
 from resolver.core.referral import Contact, check_referral, contacts, way
 from resolver.core.trust import Keys, Trusted, Verdict
+from resolver.core.wire.handle import Code
 
-_SUCCESS, _NOT_FOUND, _NO_VALUES, _SERVICE_REFERRAL, _PREFIX_REFERRAL = 1, 100, 200, 302, 303
-_NOT_NOW = {2: "error", 3: "too busy", 7: "unable for now"}
+_NOT_NOW = {Code.TOO_BUSY: "too busy", Code.SERVER_BACKUP: "unable for now"}
 _GRAVITY = (UnreachableError, FormatError, ReferralError, SignatureError)
 
 
@@ -161,18 +161,20 @@ class Walk:
         if isinstance(said, WaymarkError):
             raise said
         asked, server = self.next_record, attempt.endpoint
-        if said.code == _NOT_FOUND and attempt.contact != self._first:
-            self._step(f"{said.code} no such identifier {said.text}".rstrip(), attempt, now)
+        if said.code == Code.NOT_FOUND and attempt.contact != self._first:
+            self._step(f"{said.code} no such identifier: {said.text}".rstrip(": "), attempt, now)
             self._cache.put_negative(asked, scope(asked), now)
-            self._not_found(scope(asked))
+            self._not_found(scope(asked), said.text)
             return
         if said.code in _NOT_NOW:
-            raise UnreachableError(f"{server} answers {said.code} ({said.text or _NOT_NOW[said.code]})")
-        if said.code == _SERVICE_REFERRAL:
+            raise UnreachableError(f"{server} answers {said.code} ({said.text or _NOT_NOW[Code(said.code)]})")
+        if said.code == Code.ERROR:  # also what a server says of an answer that is too long for datagrams
+            raise FormatError(f"{server} answers {said.code} ({said.text or 'error'})")
+        if said.code == Code.SERVICE_REFERRAL:
             raise ReferralError(f"{server} refers {asked} to another service (302), which no delegation vouches for")
-        if said.code == _PREFIX_REFERRAL and said.name is not None:
+        if said.code == Code.PREFIX_REFERRAL and said.name is not None:
             check_referral(self._path, len(self._chain), said.name)
-        elif said.code not in (_SUCCESS, _NO_VALUES):
+        elif said.code not in (Code.SUCCESS, Code.VALUES_NOT_FOUND):
             raise ReferralError(f"{server} does not answer for {asked}: {said.code} {said.text}".rstrip())
         if said.name != asked:
             raise FormatError(f"{server} was asked for {asked} and answers for {said.name}")
@@ -302,12 +304,15 @@ class Walk:
         answer = Answer(held, authoritative=False, stale=stale, ttl_limit=fresh_seconds)
         self._finish(answer, Verdict(True, "verified", text))
 
-    def _not_found(self, zone: str) -> None:
+    def _not_found(self, zone: str, said: str = "") -> None:
         asked, missing = self._path[-1], self.next_record
         what = f"there is no {missing}" if missing == asked else f"there is no {missing}, so no {asked}"
-        self._finish(NotFound(zone, authoritative=False), Verdict(False, "no-such-identifier", f"{what}, says {zone}"))
+        text = f"{what}, says a server of {zone}: {said}".rstrip(": ")
+        self._finish(NotFound(zone, authoritative=False), Verdict(False, "no-such-identifier", text))
 
     def _fail(self, error: WaymarkError) -> None:
+        if isinstance(error, FormatError):  # a server's mistake, which must not be told to the asker as one of its own
+            error = UnreachableError(str(error))
         reason = str(error.reason) if isinstance(error, SignatureError) else "unreachable"
         self._finish(Failed(error), Verdict(False, reason, str(error)))
 

@@ -180,11 +180,15 @@ SCENARIOS: dict[str, list[Asks | Passes | Down | Up | Says | Changes]] = {
     ],
     "an answer that cannot be read is fetched over TCP at once, and no further": [
         Says(1118, "88.118/ABC", FormatError("garbage")),
-        Asks("88.118/ABC", FormatError, asked=[*THE_WAY, "tcp 1118 88.118/ABC"]),
+        Asks("88.118/ABC", UnreachableError, asked=[*THE_WAY, "tcp 1118 88.118/ABC"]),
+    ],
+    "an answer that is too long for datagrams is fetched over TCP at once": [
+        Says(1118, "88.118/ABC", Told(2, text="ask over TCP")),
+        Asks("88.118/ABC", UnreachableError, asked=[*THE_WAY, "tcp 1118 88.118/ABC"]),
     ],
     "an answer for another name": [
         Says(1118, "88.118/ABC", lambda true: true._replace(name=Identifier.parse("88.118/DEF"))),
-        Asks("88.118/ABC", FormatError),
+        Asks("88.118/ABC", UnreachableError),
     ],
     "a record without public values has no signature": [
         Says(1118, "88.118/ABC", Told(200, Identifier.parse("88.118/ABC"))),
