@@ -40,7 +40,7 @@ class NodePages:
         config = self._desk.config
         host = f"[{config.public_address}]" if ":" in config.public_address else config.public_address
         doors = (("Handle", f"{host}:{config.handle_port}"), ("DNS", f"{host}:{config.dns_port}"),
-                 ("HTTP", f"http://{host}:{config.http_port}/api/handles/"))  # fmt: skip
+                 ("HTTP", f"http://{host}:{config.http_port}"))  # fmt: skip
         return page(
             200, "start.html", reader, node=config, homed=homed[:_PREFIXES_SHOWN], more=max(0, len(homed) - _PREFIXES_SHOWN),
             records=None if table is None else table.stat().records, doors=doors, example=EXAMPLE,

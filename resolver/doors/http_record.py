@@ -4,7 +4,6 @@ There is a redirect only for a record that was verified, and only to http or htt
 record without such a URL, and one that fails to verify: then the page says so loudly, with status 502.
 """
 
-import re
 from email.utils import formatdate
 from html import escape
 from typing import Any
@@ -26,7 +25,6 @@ from resolver.doors.pages.record import record_page
 from resolver.metrics import OUTCOMES, cell
 
 _COUNT = {outcome: cell("query", "http", outcome) for outcome in OUTCOMES}
-_URL = re.compile(r"https?://[^\s\x00-\x20\x7f/\\?#]+[^\s\x00-\x20\x7f]*", re.IGNORECASE)
 _SCHEMES = ("hdl:", "doi:", "id:")  # what scanners and people put in front
 
 
@@ -55,7 +53,7 @@ class RecordDoor:
 
     async def _answer(self, identifier: Identifier, reader: Reader, as_json: bool, redirect: bool) -> HttpReply:
         view = await self._viewer.see(identifier, in_full=not redirect)
-        url = redirect_value(view.values) if redirect and view.verdict.verified else None
+        url = view.url if redirect and view.verdict.verified else None
         if url is None and redirect and view.verdict.verified:
             view = await self._viewer.see(identifier, in_full=True)  # a page after all
         self._desk.metrics.cells[_COUNT[_counted(view)]] += 1
@@ -68,13 +66,6 @@ class RecordDoor:
         else:
             answer = notice_page(_status(view), view, reader, self._desk)
         return answer.with_header("Warning", STALE) if view.stale else answer
-
-
-def redirect_value(values: tuple[Value, ...]) -> Value | None:
-    """The value to redirect to: the first `URL` with an http(s) address in record order, a `URL.x` only if there is none."""
-    plain = [value for value in values if value.type.upper() == "URL"]
-    below = [value for value in values if value.type.upper().startswith("URL.")]
-    return next((value for value in plain + below if _URL.fullmatch(value.text or "")), None)
 
 
 def prefers_json(accept: str) -> bool:

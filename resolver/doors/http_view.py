@@ -5,6 +5,7 @@ as a recursive one has those of others. That a record was verified is remembered
 chain expires or `answer_cache_seconds` pass.
 """
 
+import re
 from collections import OrderedDict
 from hashlib import sha256
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from resolver.core.wire.values import decode_values
 from resolver.desk import Desk, Step
 
 REMEMBERED = Verdict(True, "verified", "verified a while ago, and the same since")
+_URL = re.compile(r"https?://[^\s\x00-\x20\x7f/\\?#]+[^\s\x00-\x20\x7f]*", re.IGNORECASE)
 _NOTHING_TO_VERIFY = Verdict(False, "no-such-identifier", "this node has no record to verify")
 
 
@@ -44,6 +46,13 @@ class View(NamedTuple):
     def issued(self) -> int:
         """When this version of the record was signed; 0 if that is not known."""
         return next((value.timestamp for value in self.values if value.type == TYPE_SIGNATURE), 0)
+
+    @property
+    def url(self) -> Value | None:
+        """The value to redirect to: the first `URL` with an http(s) address in record order, a `URL.x` only if there is none."""
+        plain = [value for value in self.values if value.type.upper() == "URL"]
+        below = [value for value in self.values if value.type.upper().startswith("URL.")]
+        return next((value for value in plain + below if _URL.fullmatch(value.text or "")), None)
 
 
 class Viewer:

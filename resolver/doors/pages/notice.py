@@ -28,7 +28,7 @@ def notice_page(status: int, view: View, reader: Reader, desk: Desk) -> HttpRepl
     match view.outcome:
         case NotFound(zone, None):
             content |= {"heading": "not-found", "text": word(reader.language, "not-found-text", zone=zone, identifier=name)}
-            content["hint"] = _code_hint(view.identifier.suffix) or word(reader.language, "not-found-next")
+            content["hint"] = _code_hint(view.identifier.suffix, reader.language)
             content["meant"] = near(view.identifier, desk.table)
         case NotFound(_, gone_since):
             content |= {"heading": "gone", "text": word(reader.language, "gone-text", identifier=name), "since": gone_since}
@@ -62,7 +62,8 @@ def near(identifier: Identifier, table: Table | None) -> list[str]:
     """Identifiers in our table that `identifier` may have been meant to be: other letters' size, spaces, a wrong check digit."""
     suffix, prefix = identifier.suffix, identifier.prefix
     spellings = [suffix.upper(), suffix.lower(), suffix.replace(" ", ""), suffix.replace("-", ""), suffix.rstrip(".,;:")]
-    spellings += [mended] if (mended := _mended(suffix)) else []
+    if (expected := _expected(suffix)) is not None:
+        spellings.append(suffix[:-1] + expected)
     found = []
     for spelling in dict.fromkeys(spellings):
         try:
@@ -90,13 +91,14 @@ def _code_error(suffix: str) -> CodeError | None:
     return None
 
 
-def _code_hint(suffix: str) -> str | None:
-    error = _code_error(suffix)
-    return str(error) if error else None
-
-
-def _mended(suffix: str) -> str | None:
-    """`suffix` with the check digit that its other digits promise."""
+def _expected(suffix: str) -> str | None:
+    """The check character that the others promise, where `suffix` has another one."""
     error = _code_error(suffix)
     expected = error.expected.rpartition(" ")[2] if error and error.expected.startswith("check ") else ""
-    return suffix[:-1] + expected if len(expected) == 1 else None
+    return expected if len(expected) == 1 else None
+
+
+def _code_hint(suffix: str, language: str) -> str:
+    if (expected := _expected(suffix)) is not None:
+        return word(language, "check-digit", code=suffix, expected=expected)
+    return word(language, "not-found-next")

@@ -36,7 +36,10 @@ class Owner(NamedTuple):
 def record_page(status: int, view: View, reader: Reader, desk: Desk) -> HttpReply:
     """The page of a view whose outcome is an answer."""
     assert view.record is not None
+    believed = view.verdict.verified
     values = [shown(value, reader.language) for value in view.values]
+    if not believed:  # nothing of it is to lead anywhere
+        values = [value._replace(link=None, identifiers=()) for value in values]
     return page(
         status,
         "record.html",
@@ -44,7 +47,8 @@ def record_page(status: int, view: View, reader: Reader, desk: Desk) -> HttpRepl
         node=desk.config,
         view=view,
         tone="stale" if view.verdict.verified and view.stale else verdict_tone(view),
-        title=_name(view.values) or str(view.identifier),
+        title=(believed and _name(view.values)) or str(view.identifier),
+        kept_here=view.url is not None and not believed and not reader.switches,
         reason=reason_word(reader.language, view.verdict.reason),
         content=[value for value in values if not value.technical],
         technical=[value for value in values if value.technical],
@@ -52,7 +56,6 @@ def record_page(status: int, view: View, reader: Reader, desk: Desk) -> HttpRepl
         serial=view.record.serial,
         expires=view.record.expires,
         chain=chain_of(view, reader.language),
-        example=None,
     )
 
 
@@ -107,7 +110,8 @@ def _name(values: tuple[Value, ...]) -> str:
 def _owner(view: View, values: list[Shown], language: str) -> Owner:
     """Who holds the record: the administrator it names, or else the holder of its prefix."""
     admin = next((value for value in values if value.type == "HS_ADMIN" and value.identifiers), None)
-    holder = Identifier.parse(admin.identifiers[0]) if admin else signer(view.identifier)
+    own = view.identifier if view.identifier.is_prefix_record else signer(view.identifier)
+    holder = Identifier.parse(admin.identifiers[0]) if admin else own
     above = next((trusted for trusted in view.chain if trusted.identifier == holder), None)
     name = _name(above.values) if above else ""
     prefix = fold_prefix(holder.suffix if holder.is_prefix_record else holder.prefix)

@@ -16,8 +16,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     # verdict
     "verified": ("已验证", "Verified"),
     "verified-text": (
-        "以下内容与前缀持有者签署的完全一致，签名可逐级追溯到信任锚。",
-        "This is exactly what the holder of the prefix signed, and the signatures lead up to the trust anchor.",
+        "以下内容与发布者签署的完全一致，签名可逐级追溯到信任锚。",
+        "This is exactly what its publisher signed, and the signatures lead up to the trust anchor.",
     ),
     "refused": ("验证失败", "Not verified"),
     "refused-text": (
@@ -39,6 +39,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "record": ("标识记录", "Record"),
     "content": ("内容", "Content"),
     "no-content": ("这条记录没有公开的内容。", "This record has no public content."),
+    "doubtful": ("未经验证的内容", "Content that was not verified"),
     "technical": ("管理、路由与签名数据", "Administration, routing and signatures"),
     "owner": ("持有者", "Owner"),
     "holder-of": ("前缀 {prefix} 的持有者", "holder of prefix {prefix}"),
@@ -47,7 +48,6 @@ _WORDS: dict[str, tuple[str, str]] = {
     "changed": ("最近变更", "Last change"),
     "version": ("版本号", "Serial"),
     "valid-until": ("签名有效期至", "Signature valid until"),
-    "index": ("索引", "Index"),
     "octets": ("{count} 字节，不是文本", "{count} octets, not text"),
     "more": ("展开全部", "Show all"),
     "any-key": ("任意密钥", "any key"),
@@ -73,7 +73,6 @@ _WORDS: dict[str, tuple[str, str]] = {
     "said": ("应答", "Answer"),
     "took": ("耗时", "Took"),
     "as-json": ("以 JSON 查看", "As JSON"),
-    "on-wire": ("用其他方式查询", "Other ways to ask"),
     # notices
     "not-found": ("没有这个标识", "No such identifier"),
     "not-found-text": ("前缀 {zone} 由本节点负责，其下没有登记 {identifier}。", "Prefix {zone} has no record of {identifier}."),
@@ -81,10 +80,7 @@ _WORDS: dict[str, tuple[str, str]] = {
         "请核对字母大小写和每一位数字：后缀区分大小写。",
         "Check every digit, and capital and small letters: the suffix tells them apart.",
     ),
-    "check-digit": (
-        "{code} 不是有效的 {scheme}：{rule}",
-        "{code} is not a valid {scheme}: {rule}",
-    ),
+    "check-digit": ("{code} 的校验位应为 {expected}。", "The check digit of {code} should be {expected}."),
     "did-you-mean": ("您要找的是不是", "Did you mean"),
     "gone": ("该标识已注销", "This identifier was deleted"),
     "gone-text": (
