@@ -67,18 +67,22 @@ class Worker:
         bounds = config.limits
         anchor = read_anchor(config.anchor)
         table = Table(config.table) if config.table is not None else None
-        self.desk = Desk(config, own_site(config, sockets), table, Resolver(anchor, bounds), metrics, time.time)
+        self.recursion = Resolver(anchor, bounds)
+        self.desk = Desk(config, own_site(config, sockets), table, self.recursion, metrics, time.time)
         self.handle = HandleDoor(self.desk)
         self.dns = DnsDoor(self.desk)
-        self.http = HttpDoor(self.desk)
+        self.http = HttpDoor(self.desk, self._figures)
         self._refresh_seconds = bounds[limits.refresh_milliseconds] / 1000
         self._timer: asyncio.TimerHandle | None = None
-        self._servers = (
+        self._streams: dict[str, StreamServer | HttpServer] = {
+            "handle": StreamServer(sockets.handle_tcp, "handle-tcp", self.handle, metrics, bounds),
+            "dns": StreamServer(sockets.dns_tcp, "dns-tcp", self.dns, metrics, bounds),
+            "http": HttpServer(sockets.http, self.http, metrics, bounds),
+        }
+        self._servers: tuple[DatagramServer | StreamServer | HttpServer, ...] = (
             DatagramServer(sockets.handle_udp, "handle-udp", self.handle.answer_datagram, metrics, bounds),
-            StreamServer(sockets.handle_tcp, "handle-tcp", self.handle, metrics, bounds),
             DatagramServer(sockets.dns_udp, "dns-udp", self.dns.answer_datagram, metrics, bounds),
-            StreamServer(sockets.dns_tcp, "dns-tcp", self.dns, metrics, bounds),
-            HttpServer(sockets.http, self.http, metrics, bounds),
+            *self._streams.values(),
         )
 
     def start(self) -> None:
@@ -94,6 +98,14 @@ class Worker:
             server.close()
         if self.desk.table is not None:
             self.desk.table.close()
+
+    def _figures(self) -> dict[str, float]:
+        """What /metrics shows of this worker beside its counters."""
+        figures = {f"{name}_connections": float(len(server)) for name, server in self._streams.items()}
+        for name, cache in (("handle", self.handle.cache), ("dns", self.dns.cache)):
+            figures[f"{name}_answer_cache_entries"] = float(len(cache))
+            figures[f"{name}_answer_cache_octets"] = float(cache.octets)
+        return figures
 
     def _refresh(self) -> None:
         assert self.desk.table is not None
@@ -128,6 +140,7 @@ async def _work(config: NodeConfig, sockets: Sockets, metrics: Metrics, ready: C
     ready()
     await stop.wait()
     worker.close()
+    await worker.recursion.close()
     return 0
 
 
