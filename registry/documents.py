@@ -1,7 +1,7 @@
 """The documents of the registry's API, read and written. Their schemas are in `schemas/`.
 
 A record:   {"identifier": "88.118.8/ABC", "serial": 17, "issued": "2026-11-20T04:48:46Z", "expires": "2028-11-19T04:48:46Z",
-             "values": [...], "signature": "eyJhbGciOiJFZERTQSJ9..."}
+             "values": [...], "signature": "eyJhbGciOiJFZERTQSJ9...", and where the RS256 envelope is on "envelope": "eyJ..."}
 A gone one: {"identifier": "88.118.8/ABC", "serial": 18, "issued": "...", "gone": true}
 A change:   {"identifier": "88.118.8/ABC", "values": [...]}, in a line of a bulk request also
             "action" ("register" unless it says "replace", "patch" or "delete"), "remove" and "if_match"
@@ -19,7 +19,7 @@ from registry.service import Delegation, HistoryEntry, Token, Write
 from resolver.core import limits, trust
 from resolver.core.errors import FormatError, IdentifierError, LimitError
 from resolver.core.identifier import Identifier, check_prefix, fold_prefix
-from resolver.core.record import Record, Value
+from resolver.core.record import TYPE_ENVELOPE, Record, Value
 from resolver.core.wire.json import document_from_octets, iso_time, value_to_json, values_from_json
 from resolver.core.wire.site import PROTOCOL_HTTP, PROTOCOL_TCP, PROTOCOL_UDP, SERVICE_QUERY, Interface, Server, Site
 from resolver.core.wire.stored import encode_stored, read_stored
@@ -122,11 +122,13 @@ def record_to_json(record: Record) -> dict[str, Any]:
     if record.gone:
         return head | {"gone": True}
     stored = read_stored(record.identifier.key, encode_stored(record))
-    return head | {
-        "expires": iso_time(record.expires),
-        "values": [value_to_json(value) for value in record.values],
-        "signature": stored.jws.decode(),
-    }
+    document = head | {
+        "expires": iso_time(record.expires), "values": _values_to_json(record), "signature": stored.jws.decode(),
+    }  # fmt: skip
+    for value in record.values:
+        if value.type == TYPE_ENVELOPE:
+            document["envelope"] = value.data.decode()
+    return document
 
 
 def history_to_json(entry: HistoryEntry) -> dict[str, Any]:
@@ -136,7 +138,12 @@ def history_to_json(entry: HistoryEntry) -> dict[str, Any]:
     }  # fmt: skip
     if entry.record.gone:
         return document | {"gone": True}
-    return document | {"values": [value_to_json(value) for value in entry.record.values]}
+    return document | {"values": _values_to_json(entry.record)}
+
+
+def _values_to_json(record: Record) -> list[dict[str, Any]]:
+    """The values without the envelope's signature, which is the registry's own: what is read so can be put again."""
+    return [value_to_json(value) for value in record.values if value.type != TYPE_ENVELOPE]
 
 
 def token_to_json(token: Token) -> dict[str, Any]:

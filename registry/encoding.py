@@ -11,7 +11,6 @@ import gzip
 import re
 import zlib
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import IO, cast
 
@@ -39,8 +38,7 @@ def find_encoding(path: Path, named: str | None = None) -> str:
         if line := _undecodable_line(path, encoding):
             raise FormatError(f"{path} line {line}: the octets are not {named}; leave --encoding out to have it detected")
         return encoding
-    with closing(open_content(path)[1]) as stream:
-        head = stream.read(4)
+    head = next(_chunks(path), b"")[:4]
     encoding = next((encoding for mark, encoding in _MARKS if head.startswith(mark)), "utf-8-sig")
     line = _undecodable_line(path, encoding)
     if line == 0:

@@ -26,6 +26,7 @@ from registry.documents import (
 )
 from registry.metrics import ApiMetrics
 from registry.problems import KINDS, PLACE, Problem, Refusal, address_of, history_of, problem_of_rejection
+from registry.registration import covers
 from registry.requests import (
     JSON,
     NDJSON,
@@ -44,6 +45,7 @@ from registry.requests import (
 )
 from registry.service import Actor, Service, Write, Written
 from resolver.core import limits
+from resolver.core.errors import ConflictError
 from resolver.core.identifier import PREFIX_AUTHORITY, Identifier, fold_prefix, prefix_record
 from resolver.core.limits import Limits
 from resolver.core.record import Record
@@ -77,11 +79,15 @@ class Handlers:
         check_parameters(request)
         identifier = identifier_in(request, IDENTIFIERS)
         document, octets = await read_document(request, self._bounds)
-        if request.headers.get("If-None-Match", "").strip() == "*":
-            write = write_from_json(document, "register", identifier)
-        else:
+        if request.headers.get("If-None-Match", "").strip() != "*":
             write = write_from_json(document, "replace", identifier, await self._expected(request, actor, identifier))
-        return await self._write(request, actor, write, octets)
+            return await self._write(request, actor, write, octets)
+        try:
+            return await self._write(request, actor, write_from_json(document, "register", identifier), octets)
+        except Refusal as refusal:
+            if refusal.problem.kind != "exists":
+                raise
+            raise Refusal("stale", refusal.problem.detail, "If-None-Match") from None
 
     async def patch(self, request: web.Request, actor: Actor) -> web.Response:
         check_parameters(request)
@@ -132,6 +138,8 @@ class Handlers:
         expected = if_match(request)
         if expected == "*":
             _check_sight(actor, identifier)
+            if await self._service.read(identifier) is None:
+                raise Refusal("stale", f"If-Match asks for any version, and {identifier} has none", "If-Match")
             return (await self._standing(identifier)).serial
         assert not isinstance(expected, str)
         return expected
@@ -224,7 +232,7 @@ class Handlers:
         records = {fold_prefix(r.identifier.suffix): r for r in await self._service.list(PREFIX_AUTHORITY, behind, limit + 1)}
         homed = await self._service.prefixes()
         names = sorted({prefix for prefix in homed if prefix > after} | records.keys())
-        seen = [name for name in names[:limit] if _covers(actor, name)]
+        seen = [name for name in names[:limit] if covers(actor, name)]
         items = [prefix_to_json(name, homed.get(name), records.get(name)) for name in seen]
         return _page(items, names[limit - 1] if len(names) > limit else None)
 
@@ -243,9 +251,10 @@ class Handlers:
     async def make_token(self, request: web.Request, _actor: Actor) -> web.Response:
         check_parameters(request)
         name, role, prefixes = token_from_json((await read_document(request, self._bounds))[0])
-        if any(token.name == name for token in await self._service.tokens()):
-            raise Refusal("name-taken", f"there is a token named {name!r} already", "name")
-        secret = await self._service.add_token(name, role, prefixes)
+        try:
+            secret = await self._service.add_token(name, role, prefixes)
+        except ConflictError:
+            raise Refusal("name-taken", f"there is a token named {name!r} already", "name") from None
         return _json({"name": name, "role": role, "prefixes": list(prefixes), "secret": secret}, 201)
 
     async def list_tokens(self, request: web.Request, _actor: Actor) -> web.Response:
@@ -301,13 +310,9 @@ def _page(items: Iterable[dict[str, Any]], last: str | None) -> web.Response:
 # ---- who may see what: an operator all, a registrant what is at or below its prefixes
 
 
-def _covers(actor: Actor, prefix: str) -> bool:
-    return actor.role == "operator" or any(prefix == own or prefix.startswith(own + ".") for own in actor.prefixes)
-
-
 def _check_sight(actor: Actor, identifier: Identifier) -> None:
     prefix = fold_prefix(identifier.prefix)
     prefix = fold_prefix(identifier.suffix) if prefix == PREFIX_AUTHORITY else prefix
-    if not _covers(actor, prefix):
+    if not covers(actor, prefix):
         own = ", ".join(actor.prefixes)
         raise Refusal("forbidden", f"token {actor.name!r} is for {own} and what is below; {prefix} is not", "address")

@@ -4,7 +4,7 @@ Everything here either returns what was asked for or raises `Refusal` with the p
 """
 
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
@@ -140,7 +140,7 @@ def cursor_after(request: web.Request) -> str | None:
     if cursor is None:
         return None
     try:
-        return urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)).decode()
+        return b64decode(cursor.encode() + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
     except ValueError:
         raise Refusal("bad-parameter", "cursor must be what the page before gave as next", "cursor") from None
 

@@ -22,7 +22,7 @@ from resolver.core.errors import ConfigError, CorruptError, FormatError, LimitEr
 DELIMITERS = ",;\t|"
 
 _FIRST_LINES = 100  # of an NDJSON file: their members together are its columns
-_REREADS = 1000  # broken rows after which the lines that they took are read again; a file of nothing else must end
+_REREADS = 200  # broken rows after which the lines that they took are read again; a file of nothing else must end
 
 
 class Fault(NamedTuple):
@@ -51,10 +51,11 @@ class RowFile:
             raise ConfigError(f"the delimiter must be one character other than a quote, not {delimiter!r}")
         self.encoding = find_encoding(path, encoding)
         self._raw, content = open_content(path)
+        self._text = io.TextIOWrapper(content, encoding=self.encoding, newline="")
         try:
             self.octets = path.stat().st_size
             self.is_zipped = content is not self._raw
-            lines = _Lines(io.TextIOWrapper(content, encoding=self.encoding, newline=""), path)
+            lines = _Lines(self._text, path)
             first = lines.peek()
             self.is_ndjson = first.lstrip().startswith("{")
             self.delimiter = "," if self.is_ndjson else delimiter or _delimiter(first)
@@ -68,7 +69,7 @@ class RowFile:
                 self.columns = _header(reader, path)
                 self._rows = chain(_csv_rows(reader, lines, self.columns))
         except BaseException:
-            self._raw.close()
+            self.__exit__()
             raise
 
     @property
@@ -92,7 +93,8 @@ class RowFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._raw.close()
+        self._text.close()
+        self._raw.close()  # which closing a gzip stream does not
 
 
 # ---- CSV
