@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from resolver.config import address, check_keys, number, read_toml, table, text
 from resolver.core.errors import ConfigError, IdentifierError
-from resolver.core.identifier import check_prefix, fold_prefix
+from resolver.core.identifier import PREFIX_AUTHORITY, check_prefix, fold_prefix
 from resolver.core.limits import Limits
 from resolver.core.wire.site import (
     PROTOCOL_HTTP,
@@ -17,6 +17,7 @@ from resolver.core.wire.site import (
     Site,
 )
 
+ROOT_PREFIXES = ("0.0", PREFIX_AUTHORITY)
 POSTGRESQL = ("postgresql://", "postgres://")
 
 
@@ -33,6 +34,10 @@ class RegistryConfig(NamedTuple):
     node: Site  # the node that serves what is hosted here: what a hosted delegation names
     envelope: frozenset[str]  # folded prefixes whose records carry the RS256 envelope too
     limits: Limits
+
+    def has_envelope(self, prefix: str) -> bool:
+        """Whether the records of the folded `prefix` carry the envelope; `0.0` and `0.NA` both stand for the root."""
+        return not self.envelope.isdisjoint(ROOT_PREFIXES if prefix in ROOT_PREFIXES else (prefix,))
 
 
 def read_config(path: Path) -> RegistryConfig:

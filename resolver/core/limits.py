@@ -120,6 +120,8 @@ idempotency_seconds = _limit("idempotency_seconds", 86_400, 60, 604_800, "how lo
 token_prefixes = _law("token_prefixes", 100, "prefixes that one token may write below")
 idempotency_key_octets = _law("idempotency_key_octets", 255, "an Idempotency-Key")
 proof_seconds = _limit("proof_seconds", 3600, 60, 86_400, "age of a child's proof that it holds its key")
+resign_changes = _limit("resign_changes", 200, 1, 20_000, "records that are signed again in one go, before their signatures end")
+resign_seconds = _limit("resign_seconds", 60, 1, 86_400, "how often the registry looks for signatures that draw to an end")
 change_feed = _limit("change_feed", 65_536, 1024, 1_048_576, "changes that the table remembers for the workers' answer caches")
 publish_milliseconds = _limit(
     "publish_milliseconds", 100, 10, 1000, "how long a committed change may wait for the next publication"
