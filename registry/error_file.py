@@ -74,7 +74,7 @@ class ErrorFile:
                 self._file.close()
 
     def _unwritable(self, error: OSError) -> StoreError:
-        return StoreError(f"the error file {self.path} cannot be written: {error.strerror}; then give the same command again")
+        return StoreError(f"the error file {self.path} cannot be written: {error.strerror}; make room and give the command again")
 
     def _open(self, mode: str) -> None:
         encoding = "utf-8-sig" if mode == "w" else "utf-8"

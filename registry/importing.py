@@ -26,7 +26,7 @@ from registry.import_plan import ImportPlan
 from registry.journal import Journal, Settled, fingerprint
 from registry.rows import Fault, Row, RowFile
 from resolver.core import limits
-from resolver.core.errors import ConfigError, FormatError, UnreachableError, WaymarkError
+from resolver.core.errors import ConfigError, FormatError, StoreError, UnreachableError, WaymarkError
 
 FIRST_CONTACT_SECONDS = 5.0  # a wrong address is told soon
 FIRST_WAIT_SECONDS, WAIT_SECONDS_MOST = 0.1, 5.0  # between tries to reach a registry that was lost
@@ -139,6 +139,8 @@ class _Import:
             self._heard = time.monotonic()
             await self._send_all()
             self._note()
+        except StoreError:
+            raise  # the error file may lack rows that are counted: the last journal stays as it is
         except BaseException:
             with suppress(WaymarkError):
                 self._note()
