@@ -6,6 +6,7 @@ exchange early. What is told in the end then names the better reason: an answer 
 """
 
 import asyncio
+import os
 import secrets
 import socket
 import time
@@ -44,7 +45,8 @@ class Client:
         except FormatError as error:
             raise FormatError(f"{endpoint} answers what cannot be read: {error}") from None
         except OSError as error:
-            raise UnreachableError(f"{endpoint} cannot be reached: {error.strerror or error}") from None
+            why = os.strerror(error.errno) if error.errno else str(error)
+            raise UnreachableError(f"{endpoint} cannot be reached: {why}") from None
 
     async def _over_udp(self, exchange: Exchange, endpoint: Endpoint, patience: float) -> Told:
         loop = asyncio.get_running_loop()

@@ -188,8 +188,7 @@ class Resolver:
             began = self._clock()
             said = await self._exchange(Ask(identifier, attempt.endpoint, True, 0.0, patience))
             took = max(0.0, self._clock() - began) * 1000
-            text = str(said) if isinstance(said, WaymarkError) else f"{said.code} {len(said.values)} values {said.text}".rstrip()
-            steps.append(Step(str(attempt.endpoint), identifier.canonical, text, took))
+            steps.append(Step(str(attempt.endpoint), identifier.canonical, str(said), took))
             if isinstance(said, UnreachableError):
                 attempts.silent(attempt)
             elif isinstance(said, FormatError):
@@ -218,7 +217,7 @@ class Resolver:
         if said.code == Code.NOT_FOUND:
             text = f"there is no {identifier}, says {server.address}: {said.text}".rstrip(": ")
             return Resolution(NotFound(scope(identifier), authoritative=False), Verdict(False, "no-such-identifier", text))
-        text = f"{server.address} does not answer for {identifier}: {said.code} {said.text}".rstrip()
+        text = f"{server.address} does not answer for {identifier}: {said}"
         if said.code == Code.NOT_RESPONSIBLE:
             return Resolution(Refused(text), Verdict(False, "unreachable", text))
         raise ReferralError(text) if said.code == Code.SERVICE_REFERRAL else UnreachableError(text)

@@ -66,6 +66,13 @@ class Told(NamedTuple):
     values: tuple[Value, ...] = ()
     text: str = ""
 
+    def __str__(self) -> str:
+        if self.code == Code.SUCCESS:
+            return f"{len(self.values)} values"
+        if self.code == Code.PREFIX_REFERRAL:
+            return f"{self.code} the servers of {self.name} know"
+        return f"{self.code} {self.text}".rstrip()
+
 
 class Exchange:
     """One question, and the reading of what comes back. `now` is in seconds since 1970."""

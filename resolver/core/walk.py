@@ -162,7 +162,7 @@ class Walk:
             raise said
         asked, server = self.next_record, attempt.endpoint
         if said.code == Code.NOT_FOUND and attempt.contact != self._first:
-            self._step(f"{said.code} no such identifier: {said.text}".rstrip(": "), attempt, now)
+            self._step(str(said), attempt, now)
             self._cache.put_negative(asked, scope(asked), now)
             self._not_found(scope(asked), said.text)
             return
@@ -175,11 +175,11 @@ class Walk:
         if said.code == Code.PREFIX_REFERRAL and said.name is not None:
             check_referral(self._path, len(self._chain), said.name)
         elif said.code not in (Code.SUCCESS, Code.VALUES_NOT_FOUND):
-            raise ReferralError(f"{server} does not answer for {asked}: {said.code} {said.text}".rstrip())
+            raise ReferralError(f"{server} does not answer for {asked}: {said}")
         if said.name != asked:
             raise FormatError(f"{server} was asked for {asked} and answers for {said.name}")
         held = self._verified(said.values, now)
-        self._step(f"{said.code} {held.count} values, serial {held.serial}, signed by {held.trusted.issuer}", attempt, now)
+        self._step(f"{said}: serial {held.serial}, signed by {held.trusted.issuer}", attempt, now)
         self._cache.put(held)
         self._cache.end_outage(str(attempt.contact))
         self._uncached.add(len(self._chain))
@@ -298,7 +298,7 @@ class Walk:
         held = self._chain[-1]
         stale = now >= held.deadline
         fresh_seconds = limits.stale_ttl_seconds.default if stale else int(held.deadline - now)
-        text = f"signed by {held.trusted.issuer}, serial {held.serial}; {len(self._chain)} records verified up to the anchor"
+        text = f"signed by {held.trusted.issuer}, serial {held.serial}; verified up to the anchor, a chain of {len(self._chain)}"
         if stale:
             text += f"; stale, since no server answers: {self._fault}"
         answer = Answer(held, authoritative=False, stale=stale, ttl_limit=fresh_seconds)
