@@ -49,7 +49,7 @@ from resolver.core.wire.handle import (
     decode_message,
     follows_referrals,
 )
-from resolver.core.wire.reply import Finished, addressed, finish, repeated
+from resolver.core.wire.reply import MESSAGE_OCTETS, Finished, addressed, finish, repeated
 from resolver.core.wire.selection import Selection
 from resolver.core.wire.site import PROTOCOL_TCP, PROTOCOL_UDP, addresses, decode_site, encode_site
 from resolver.core.wire.stored import ALL_PUBLIC, GONE, HEAD_OCTETS, read_stored
@@ -80,7 +80,7 @@ class _Way:
     def __init__(self, door: str, datagrams: int) -> None:
         self.whole = not datagrams
         self.mark = b"" if datagrams else b"stream"  # ends the question of a kept reply, so that the ways do not mix
-        self.octets_max = datagrams * PIECE_OCTETS or limits.handle_message_octets.default - ENVELOPE_OCTETS
+        self.octets_max = min(datagrams * PIECE_OCTETS or MESSAGE_OCTETS, MESSAGE_OCTETS)
         self.outcomes = {outcome: cell("query", door, outcome) for outcome in OUTCOMES}
         self.answer = self.outcomes["answer"]
         self.hit, self.miss = cell("cache", door, "hit"), cell("cache", door, "miss")
@@ -222,10 +222,10 @@ class HandleDoor:
         """The reply to one whole message, whatever it is."""
         self.desk.metrics.cells[way.miss] += 1
         try:
+            if decode_envelope(octets).flags & ENCRYPTED:
+                return self._error(octets, Code.SESSION_UNKNOWN, _NO_SESSION, "refused", way, now)
             message = decode_message(octets)
         except FormatError as error:
-            if len(octets) > 2 and octets[2] & ENCRYPTED:
-                return self._error(octets, Code.SESSION_UNKNOWN, _NO_SESSION, "refused", way, now)
             return self._error(octets, Code.PROTOCOL_ERROR, str(error), "malformed", way, now)
         if message.code:
             self._drop(way)

@@ -8,6 +8,7 @@ few joins, whether it was made now (`addressed`) or for an earlier asker (`repea
 from functools import lru_cache
 from struct import Struct
 
+from resolver.core import limits
 from resolver.core.wire.bodies import encode_error
 from resolver.core.wire.fragments import PIECE_OCTETS
 from resolver.core.wire.handle import (
@@ -29,6 +30,7 @@ from resolver.core.wire.handle import (
 )
 
 Finished = tuple[bytes, ...]
+MESSAGE_OCTETS = limits.handle_message_octets.default - ENVELOPE_OCTETS
 
 _ECHOED = Struct(">I4xI2xB")  # of a request's header: operation, flags, recursion count
 _PIECE = Struct(">II")  # of a response's envelope, behind the ids: sequence, length
@@ -56,7 +58,7 @@ def finish(
         content = request_digest(version, request) + body
     length = HEADER_OCTETS + len(content) + 4
     if length > octets_max:
-        then = "ask for some of its values, by type or index" if whole else "ask over TCP"
+        then = "ask over TCP" if length <= MESSAGE_OCTETS else "ask for some of its values, by type or index"
         text = f"the answer has {length} octets; at most {octets_max} can be sent this way: {then}"
         return finish(request, Code.ERROR, encode_error(text), serial, now, authoritative, octets_max, whole)
     flags = flags & ECHOED_FLAGS | PUBLIC_ONLY
