@@ -98,6 +98,8 @@ def make_app(service: Service, config: RegistryConfig) -> web.Application:
             _with_token(service, route, getattr(handlers, route.name)) if route.access != OPEN else getattr(handlers, route.name)
         )
         app.router.add_route(route.method, path, handler, expect_handler=_expect)
+        if route.method == "GET":
+            app.router.add_route("HEAD", path, handler, expect_handler=_expect)
 
     async def end(_: web.Application) -> None:
         handlers.end()

@@ -6,6 +6,7 @@ The runner leaves bodies as they came (`connection.start`), so that nothing is u
 import asyncio
 import zlib
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -57,6 +58,14 @@ async def pieces(request: web.Request, bounds: Limits, stall_seconds: float | No
         for piece in unpacked.pieces(octets):
             yield piece
     unpacked.check_end()
+
+
+async def discard(request: web.Request, seconds: float) -> None:
+    """Reads what still comes, to no end: a connection closed on unread octets is reset, and the client loses our last words."""
+    with suppress(TimeoutError, ConnectionError):
+        async with asyncio.timeout(seconds):
+            while await request.content.readany():
+                pass
 
 
 def unpacker(request: web.Request, bounds: Limits) -> "Plain | Gunzip":

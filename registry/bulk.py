@@ -145,6 +145,11 @@ class BulkStream:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
 
+    @property
+    def broken(self) -> bool:
+        """Whether the stream ended before its end."""
+        return self._broken is not None
+
     def cut(self, problem: Problem) -> None:
         """Ends the reading; what was read is still answered."""
         if self._reader is not None and not self._reader.done():

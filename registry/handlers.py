@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 import schemas
-from registry.body import pieces, read_document
+from registry.body import discard, pieces, read_document
 from registry.bulk import BulkStream
 from registry.documents import (
     delegation_from_json,
@@ -51,6 +51,7 @@ from resolver.core.limits import Limits
 from resolver.core.record import Record
 
 IDENTIFIERS, HISTORY, PREFIXES, TOKENS = "/v1/identifiers/", "/v1/history/", "/v1/prefixes/", "/v1/tokens/"
+LINGER_SECONDS = 2.0  # for a client that still sends when its stream was ended from here; then its connection is reset
 _STATUS = {"created": 201, "replaced": 200, "unchanged": 200, "deleted": 200}
 
 
@@ -182,6 +183,8 @@ class Handlers:
             await response.prepare(request)
             await stream.run(body, send)
             await response.write_eof()
+            if stream.broken:
+                await discard(request, LINGER_SECONDS)
         except TimeoutError:  # the client does not read: nothing can be told to it
             if request.transport is not None:
                 request.transport.abort()

@@ -5,6 +5,7 @@ async with running(tmp_path) as registry:
     assert reply.status == 201
 """
 
+import io
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -22,7 +23,7 @@ from registry.api import make_app
 from registry.config import RegistryConfig, one_server_site
 from registry.connection import Listener
 from registry.keys import KeyDirectory
-from registry.service import Actor, Service
+from registry.service import Actor, Delegation, Service
 from resolver.core.limits import Limits
 
 OPERATOR = Actor("operator", "operator")
@@ -35,29 +36,25 @@ class Registry(NamedTuple):
     service: Service
     listener: Listener
     client: "Client"  # with an operator's token
-    registrant: "Client"  # may write below 88.101.5
+    registrant: "Client"  # may write below 88.101.L5
 
 
 @asynccontextmanager
 async def running(path: Path, database: str | None = None, **bounds: int) -> AsyncIterator[Registry]:
-    """A registry of prefix 88.101 with its truth under `path`, or in `database`. Started again on the same path, it goes on."""
-    keys = path / "keys"
-    first = not keys.exists()
+    """A registry of 88.101 and 88.101.L5 with its truth under `path`, or in `database`. Started again on the same path, it goes on."""
+    config = config_in(path, database, **bounds)
+    first = not config.keys.exists()
     if first:
-        keys.mkdir(mode=0o700)
-        KeyDirectory(keys).generate(PREFIX)
-    config = RegistryConfig(
-        path=path / "registry.toml", listen="127.0.0.1", port=0, database=database or str(path / "truth.db"), table=path / "table",
-        keys=keys, anchor=path / "anchor.json", node=one_server_site("127.0.0.1", 2641, 8000), envelope=frozenset(),
-        limits=Limits(bounds),
-    )  # fmt: skip
+        config.keys.mkdir(mode=0o700)
+        KeyDirectory(config.keys).generate(PREFIX)
     service = await Service.open(config)
     try:
         if first:
             await service.home(PREFIX, OPERATOR)
+            await service.delegate(Delegation("88.101.L5"), OPERATOR)
             secrets = {
                 "operator": await service.add_token("operator", "operator"),
-                "registrant": await service.add_token("line-3", "registrant", ["88.101.5"]),
+                "registrant": await service.add_token("line-3", "registrant", ["88.101.L5"]),
             }
             (path / "secrets.json").write_text(json.dumps(secrets))
         secrets = json.loads((path / "secrets.json").read_text())
@@ -72,6 +69,15 @@ async def running(path: Path, database: str | None = None, **bounds: int) -> Asy
             await listener.close()
     finally:
         await service.close()
+
+
+def config_in(path: Path, database: str | None = None, **bounds: int) -> RegistryConfig:
+    """The configuration of a registry that has everything under `path`."""
+    return RegistryConfig(
+        path=path / "registry.toml", listen="127.0.0.1", port=0, database=database or str(path / "truth.db"), table=path / "table",
+        keys=path / "keys", anchor=path / "anchor.json", node=one_server_site("127.0.0.1", 2641, 8000), envelope=frozenset(),
+        limits=Limits(bounds),
+    )  # fmt: skip
 
 
 class Reply(NamedTuple):
@@ -113,7 +119,7 @@ class Client:
         sent = {name.replace("_", "-"): text for name, text in headers.items()}
         if self.secret is not None:
             sent.setdefault("Authorization", f"Bearer {self.secret}")
-        if body is not None and not isinstance(body, bytes):
+        if body is not None and not isinstance(body, bytes | io.BytesIO):
             body = json.dumps(body, ensure_ascii=False).encode()
             sent.setdefault("Content-Type", "application/json")
         async with self._session.request(method, URL(self.address + path, encoded=True), data=body, headers=sent) as reply:
@@ -137,7 +143,7 @@ class Client:
         return await self.ask("DELETE", path, **headers)
 
     async def bulk(self, lines: bytes, **headers: str) -> Reply:
-        return await self.ask("POST", "/v1/bulk", lines, **{"Content_Type": "application/x-ndjson", **headers})
+        return await self.ask("POST", "/v1/bulk", io.BytesIO(lines), **{"Content_Type": "application/x-ndjson", **headers})
 
 
 # ---- the description as a judge
