@@ -96,15 +96,22 @@ class Batch:
         """The keys whose state decides about these orders."""
         keys = set()
         for order in orders:
-            if order.write is not None:
-                keys.add(order.write.identifier.key)
-                if order.write.action == "delegate":
-                    keys.update(name.key for name in names_shared(order.write.identifier.suffix))
-                if (delegation := delegation_key(order.write.identifier)) is not None:
-                    keys.add(delegation)
             if order.homes is not None:
                 keys.add(order.homes.prefix.encode())
+            if order.write is None:
+                continue
+            identifier = order.write.identifier
+            keys.add(identifier.key)
+            if order.write.action == "delegate":
+                keys.update(name.key for name in names_shared(identifier.suffix))
+            elif (delegation := delegation_key(identifier)) is not None:
+                keys.add(delegation)
         return list(keys)
+
+    def take_requests(self) -> list[Request]:
+        """What is to be signed of the orders added since the last call."""
+        requests, self.requests = self.requests, []
+        return requests
 
     def add(self, order: Order) -> None:
         """Plans one order, after all that were added before."""

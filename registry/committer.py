@@ -23,6 +23,8 @@ from resolver.core.record import INDEX_PUBKEY
 from resolver.core.wire.stored import decode_stored
 from resolver.table import Homed
 
+_SIGNED_TOGETHER = 250
+
 _log = logging.getLogger(__name__)
 
 
@@ -140,9 +142,7 @@ class Committer:
             batch.found = await turn.newest(batch.keys(orders))
             if any(order.once for order in orders):
                 batch.replies = await turn.replies([(o.actor.name, o.once.key) for o in orders if o.once], now)
-            for order in orders:
-                batch.add(order)
-            entries = batch.sealed(await self._signing.sign(batch.requests))
+            entries = batch.sealed(await self._planned_and_signed(batch, orders))
             if entries or batch.new_replies:
                 await turn.append(entries, batch.new_replies, now)
         self.zones, self._head = batch.zones, batch.head
@@ -153,6 +153,16 @@ class Committer:
             job.results += [next(results) for _ in part]
             if len(job.results) == len(job.orders) and not job.done.done():
                 job.done.set_result(job.results)
+
+    async def _planned_and_signed(self, batch: Batch, orders: Sequence[Order]) -> list[bytes]:
+        """Plans the orders; what is planned is signed in the other process while the rest is being planned."""
+        portions = []
+        for start in range(0, len(orders), _SIGNED_TOGETHER):
+            for order in orders[start : start + _SIGNED_TOGETHER]:
+                batch.add(order)
+            portions.append(asyncio.create_task(self._signing.sign(batch.take_requests())))
+            await asyncio.sleep(0)
+        return [signature for portion in await asyncio.gather(*portions) for signature in portion]
 
     async def _finished(self, outcome: "Written | Replay") -> Written:
         if isinstance(outcome, Written):

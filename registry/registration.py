@@ -10,6 +10,7 @@ Decisions are pure: a `Write`, who asks for it and the `State` that it meets go 
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from struct import error as struct_error
 from typing import NamedTuple
 
@@ -40,7 +41,7 @@ RESERVED_INDEXES = frozenset(
     (INDEX_ADMIN, INDEX_PUBKEY, 301, INDEX_KEY, INDEX_NEXT_KEY, INDEX_ENVELOPE, INDEX_CERTIFICATE, INDEX_SIGNATURE)
 )
 TYPE_PUBKEY = "HS_PUBKEY"
-_TYPE_OCTETS_MAX = 255
+_TYPE_CHARACTERS_MAX = 255
 _INDEX_MAX = 0x7FFFFFFF
 _SIGNATURE_OCTETS, _DIGEST_OCTETS = 4096, 104  # of a signature value in an answer, with its message, and each digest in it
 _LABEL_CHARACTERS = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-")
@@ -188,10 +189,8 @@ def _value_fault(write: Write) -> Rejected | None:
         if index in seen:
             return _fault(number, "index", f"index {index} stands twice")
         seen.add(index)
-        if not type_ or len(type_) > _TYPE_OCTETS_MAX or not type_.isprintable():
-            return _fault(number, "type", f"a type is 1 to {_TYPE_OCTETS_MAX} printable characters")
-        if is_made_here(type_):
-            return _fault(number, "type", f"values of type {type_} are made by the registry")
+        if (wrong := _type_fault(type_)) is not None:
+            return _fault(number, "type", wrong)
         if not 0 <= value.ttl <= 0xFFFFFFFF or value.ttl_type not in (TTL_RELATIVE, TTL_ABSOLUTE):
             return _fault(number, "ttl", "a TTL is a number of seconds from 0 to 4294967295")
         if not 0 <= value.permissions <= 0x0F:
@@ -201,6 +200,13 @@ def _value_fault(write: Write) -> Rejected | None:
             why = "is kept for the registry's own values" if index in RESERVED_INDEXES else "is also among the values"
             return Rejected("invalid-value", f"index {index} {why}", 422, f"remove[{number}]")
     return None
+
+
+@lru_cache(maxsize=1024)
+def _type_fault(type_: str) -> str | None:
+    if not 0 < len(type_) <= _TYPE_CHARACTERS_MAX or not type_.isprintable():
+        return f"a type is 1 to {_TYPE_CHARACTERS_MAX} printable characters"
+    return f"values of type {type_} are made by the registry" if is_made_here(type_) else None
 
 
 def _fault(number: int, field: str, text: str) -> Rejected:

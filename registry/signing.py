@@ -39,38 +39,47 @@ class Signing:
         self._in_place = in_place
         self._directory = directory
         self._child: Process | None = None
-        self._lock = asyncio.Lock()
+        self._writing = asyncio.Lock()
+        self._reading = asyncio.Lock()
 
     async def sign(self, requests: Sequence[Request]) -> list[bytes]:
         """The signatures, in the order of the requests. Raises StoreError if the child dies of them."""
         if len(requests) * _RSA_MICROSECONDS <= _IN_PLACE_MICROSECONDS or self._cost(requests) <= _IN_PLACE_MICROSECONDS:
             return [self._in_place.sign(key, octets) for key, octets in requests]
-        async with self._lock:
-            if self._child is None:
-                self._child = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "registry.keys", str(self._directory), stdin=PIPE, stdout=PIPE
-                )
-            try:
-                return await _exchange(self._child, requests)
-            except (OSError, asyncio.IncompleteReadError):
-                await self._end()
-                raise StoreError(f"the signing process ended; is every key in {self._directory} readable?") from None
-            except BaseException:
-                await self._end()  # its answer would be taken for that of the next request
-                raise
+        async with self._writing:
+            child = await self._started()
+            assert child.stdin is not None
+            assert child.stdout is not None
+            child.stdin.write(_message(chain.from_iterable((key.encode(), octets) for key, octets in requests)))
+        try:
+            async with self._reading:  # locks are taken in the order in which they are asked for, and so were the messages
+                (length,) = _U32.unpack(await child.stdout.readexactly(4))
+                return _parts(await child.stdout.readexactly(length))
+        except (OSError, asyncio.IncompleteReadError):
+            await self._end(child)
+            raise StoreError(f"the signing process ended; is every key in {self._directory} readable?") from None
+        except BaseException:
+            await self._end(child)  # its answer would be taken for that of the next message
+            raise
 
     async def close(self) -> None:
-        async with self._lock:
-            await self._end()
+        if self._child is not None:
+            await self._end(self._child)
 
     def _cost(self, requests: Sequence[Request]) -> int:
         rsa = sum(key.endswith("@300") for key, _ in requests)
         return rsa * _RSA_MICROSECONDS + (len(requests) - rsa) * _ED25519_MICROSECONDS
 
-    async def _end(self) -> None:
-        child, self._child = self._child, None
-        if child is None:
-            return
+    async def _started(self) -> Process:
+        if self._child is None:
+            self._child = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "registry.keys", str(self._directory), stdin=PIPE, stdout=PIPE
+            )
+        return self._child
+
+    async def _end(self, child: Process) -> None:
+        if self._child is child:
+            self._child = None
         assert child.stdin is not None
         child.stdin.close()
         try:
@@ -80,15 +89,6 @@ class Signing:
             with suppress(ProcessLookupError):
                 child.kill()
             await child.wait()
-
-
-async def _exchange(child: Process, requests: Sequence[Request]) -> list[bytes]:
-    assert child.stdin is not None
-    assert child.stdout is not None
-    child.stdin.write(_message(chain.from_iterable((key.encode(), octets) for key, octets in requests)))
-    await child.stdin.drain()
-    (length,) = _U32.unpack(await child.stdout.readexactly(4))
-    return _parts(await child.stdout.readexactly(length))
 
 
 # ---- messages; the child reads and writes them in `keys`

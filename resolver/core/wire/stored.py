@@ -100,9 +100,11 @@ def encode_stored(record: Record) -> bytes:
 
 def pack_stored(record: Record, encoded: bytes) -> bytes:
     """As `encode_stored`, of a record whose values are encoded already."""
-    flags = GONE if record.gone else 0
-    if all(value.permissions & PUBLIC_READ and not is_signature_type(value.type) for value in record.values):
-        flags |= ALL_PUBLIC
+    flags = ALL_PUBLIC | GONE if record.gone else ALL_PUBLIC
+    for value in record.values:
+        if not value.permissions & PUBLIC_READ or is_signature_type(value.type):
+            flags &= ~ALL_PUBLIC
+            break
     try:
         head = _HEAD.pack(
             LAYOUT, flags, len(record.values), record.key_index, record.serial,

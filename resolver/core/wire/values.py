@@ -11,13 +11,15 @@ from resolver.core.wire.framing import U32, Reader, pack_text
 
 _HEAD = Struct(">IIBIBI")  # index, timestamp, TTL type, TTL, permissions, length of type
 VALUE_OCTETS_MIN = _HEAD.size + 8
+_NO_REFERENCES = bytes(4)
 SIGNED_FROM = 8  # a value's digest leaves out index and timestamp: the first 8 octets of its encoding
 
 
 def encode_value(value: Value) -> bytes:
     type_ = value.type.encode()
     head = _HEAD.pack(value.index, value.timestamp, value.ttl_type, value.ttl, value.permissions, len(type_))
-    return b"".join((head, type_, U32.pack(len(value.data)), value.data, encode_references(value.references)))
+    references = encode_references(value.references) if value.references else _NO_REFERENCES
+    return b"".join((head, type_, U32.pack(len(value.data)), value.data, references))
 
 
 def encode_values(values: Iterable[Value]) -> bytes:
