@@ -5,6 +5,7 @@
  "servers": [{"address": "127.0.0.1", "udp": 2641, "tcp": 2641, "http": 8000}]}
 """
 
+import ipaddress
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -73,4 +74,4 @@ def _server(number: int, entry: dict[str, object]) -> Server:
             interfaces.append(Interface(SERVICE_QUERY, protocol, port))
     if not interfaces:
         raise FormatError(f"servers[{number - 1}] names no port: give udp, tcp or http")
-    return Server(number, str(entry["address"]), b"", tuple(interfaces))
+    return Server(number, str(ipaddress.ip_address(str(entry["address"]))), b"", tuple(interfaces))
