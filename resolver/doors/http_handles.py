@@ -21,12 +21,12 @@ from resolver.core.message import Answer, Failed, NotFound, Outcome, Query, Refe
 from resolver.core.record import type_matches
 from resolver.core.wire.json import iso_time
 from resolver.core.wire.json_site import site_to_json
-from resolver.core.wire.json_text import Asked, public_values_text, quoted
+from resolver.core.wire.json_text import Asked, public_values_text, quoted, signature_text
 from resolver.core.wire.site import encode_site
 from resolver.core.wire.stored import GONE, read_stored
 from resolver.desk import Desk
 from resolver.doors.http_elsewhere import http_doors
-from resolver.doors.http_reply import JSON, STALE, HttpAnswer, HttpReply, encode_json, json_reply, reply
+from resolver.doors.http_reply import STALE, HttpAnswer, HttpReply, json_reply, json_text_reply
 from resolver.doors.http_target import read_target, stored_key
 from resolver.metrics import OUTCOMES, cell
 
@@ -79,9 +79,10 @@ class HandlesApi:
             return None
         try:
             stored = read_stored(key, found)
-            texts = public_values_text(stored.encoded + stored.signature_octets)
+            texts = public_values_text(stored.encoded)
         except (CorruptError, FormatError):
             return None  # the long way tells what is wrong
+        texts.append(signature_text(stored.jws.decode(), stored.issued))
         self._desk.metrics.cells[_ANSWER] += 1
         name = (unquote_to_bytes(path) if b"%" in path else path).decode()
         return self._keep(octets, _values_reply(_FOUND, name, texts), key, now + self._cache_seconds)
@@ -169,8 +170,8 @@ def unknown_endpoint(method: bytes, path: str) -> HttpReply:
 
 def _values_reply(code: int, name: str, texts: list[str], message: str | None = None, pretty: bool = False) -> HttpReply:
     said = "" if message is None else f'"message":{quoted(message)},'
-    body = f'{{"responseCode":{code},{said}"handle":{quoted(name)},"values":[{",".join(texts)}]}}'.encode()
-    return reply(_STATUS[code], encode_json(json.loads(body), pretty=True) if pretty else body, JSON)
+    text = f'{{"responseCode":{code},{said}"handle":{quoted(name)},"values":[{",".join(texts)}]}}'
+    return json_reply(_STATUS[code], json.loads(text), pretty=True) if pretty else json_text_reply(_STATUS[code], text)
 
 
 def _code_reply(code: int, name: str | None, message: str | None, pretty: bool = False, status: int = 500) -> HttpReply:

@@ -39,6 +39,12 @@ def reply(status: int, body: bytes, content_type: str, *headers: tuple[str, str]
     return HttpReply("".join(lines).encode("latin-1"), body, status)
 
 
+def json_text_reply(status: int, text: str) -> HttpReply:
+    """`json_reply` of a text that is JSON already: on the way of every answer to a program."""
+    body = text.encode()
+    return HttpReply(_JSON_HEADS[status] + b"%d\r\n" % len(body), body, status)
+
+
 def json_reply(status: int, document: object, *headers: tuple[str, str], pretty: bool = False) -> HttpReply:
     return reply(status, encode_json(document, pretty), JSON, *headers)
 
@@ -48,6 +54,13 @@ def problem(status: int, detail: str, *headers: tuple[str, str], **more: object)
     title = HTTPStatus(status).phrase
     document = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
     return reply(status, encode_json(document), PROBLEM, *headers)
+
+
+_JSON_HEADS = {
+    status: f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: {JSON}\r\n"
+    "X-Content-Type-Options: nosniff\r\nContent-Length: ".encode()
+    for status in (200, 300)
+}
 
 
 def encode_json(document: object, pretty: bool = False) -> bytes:

@@ -109,7 +109,8 @@ class HttpConnection(asyncio.Protocol):
         self._peer_ended = False
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
-        self._complete = self._keep = False
+        self._complete = True  # the last request was read to its end
+        self._keep = False
         self.deadline = time() + server.first_seconds
 
     # ---- asyncio calls
@@ -130,14 +131,14 @@ class HttpConnection(asyncio.Protocol):
             if self._discarded > self._server.body_octets_max:
                 self.abort()
             return
-        if self._buffer:
-            self._buffer += data
-            if len(self._buffer) > self._server.head_octets_max and (self._waiting is not None or self._blocked):
-                self._transport.pause_reading()
-        else:
-            self._buffer = data
-            self.deadline = min(self.deadline, time() + self._server.first_seconds)
-        self._work()
+        fresh = not self._buffer
+        self._buffer = data if fresh else self._buffer + data
+        if self._waiting is None and not self._blocked:
+            self._work()
+            if fresh and self._buffer:  # a request has begun, and has so long to become whole
+                self.deadline = min(self.deadline, time() + self._server.first_seconds)
+        elif len(self._buffer) > self._server.head_octets_max:
+            self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         self._peer_ended = True
@@ -168,10 +169,6 @@ class HttpConnection(asyncio.Protocol):
             self.abort()
 
     # ---- httptools calls
-
-    def on_message_begin(self) -> None:
-        self._headers = {}
-        self._complete = False
 
     def on_url(self, url: bytes) -> None:
         self._target = url
@@ -229,6 +226,9 @@ class HttpConnection(asyncio.Protocol):
             self._refuse(431, f"the request line and headers are too long; at most {bound} octets are allowed")
 
     def _request(self, head: bytes, now: float) -> None:
+        headers: dict[bytes, bytes] = {}
+        self._headers = headers
+        self._complete = False
         try:
             self._parser.feed_data(head)
         except httptools.HttpParserUpgrade:
@@ -240,14 +240,14 @@ class HttpConnection(asyncio.Protocol):
             self._refuse(400, f"the head of this request breaks HTTP/1.1: {error}")
             return
         method, old = self._parser.get_method(), self._parser.get_http_version() == "1.0"
-        if not old and b"host" not in self._headers:
+        if not old and b"host" not in headers:
             self._refuse(400, "an HTTP/1.1 request must have a Host header (RFC 9112, 3.2)")
             return
         if not self._complete:  # a body follows
             self._keep = False
         tail = _CLOSE if not self._keep else _KEEP_OLD if old else _KEEP
         try:
-            answer = self._server.door.answer(method, self._target, self._headers, now)
+            answer = self._server.door.answer(method, self._target, headers, now)
         except Exception:
             log.exception("%s %.200r broke the door", method, self._target)
             answer = problem(500, "something broke here; the log of this node says what")

@@ -326,17 +326,12 @@ def _wrong(place: str, rule: str, document: object) -> FormatError:
 
 
 def _check_depth(document: object, place: str) -> None:
-    level, depth = [document], 0
-    while level:
+    level, depth = [document], 0  # all lists and objects of one depth
+    while level := [outer for outer in level if isinstance(outer, dict | list)]:
         depth += 1
-        if depth > limits.json_depth.default + 1:
+        if depth > limits.json_depth.default:
             raise LimitError(f"{place}: JSON nested deeper than {limits.json_depth.default}")
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
+        level = [inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer)]
 
 
 def _refuse_constant(name: str) -> NoReturn:

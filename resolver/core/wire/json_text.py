@@ -6,18 +6,28 @@ text, types whose data has a format of its own, references) is handed to it.
 
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from json.encoder import encode_basestring
 from struct import Struct
 from struct import error as struct_error
 
 from resolver.core.errors import FormatError
-from resolver.core.record import DEFAULT_PERMISSIONS, PUBLIC_READ, TTL_ABSOLUTE
+from resolver.core.record import (
+    DEFAULT_PERMISSIONS,
+    DEFAULT_TTL_SECONDS,
+    INDEX_SIGNATURE,
+    PUBLIC_READ,
+    TTL_ABSOLUTE,
+    TYPE_SIGNATURE,
+    is_signature_type,
+)
 from resolver.core.wire.framing import Reader
 from resolver.core.wire.json import iso_time, printable, value_to_json
 from resolver.core.wire.values import read_value
 
 _HEAD = Struct(">IIBIBI")  # index, timestamp, TTL type, TTL, permissions, length of type
 _U32 = Struct(">I")
+_NO_REFERENCES = bytes(4)
 
 quoted = encode_basestring  # a JSON string; of C speed, and leaves Chinese as it is
 Asked = Callable[[int, str], bool]  # whether a value of this index and type is asked for
@@ -31,34 +41,48 @@ def public_values_text(encoded: bytes, asked: Asked | None = None) -> list[str]:
         raise FormatError(f"values of {len(encoded)} octets cannot be read: {error}") from None
 
 
+def signature_text(jws: str, issued: int) -> str:
+    """The JSON text of the value (402) that carries a record's signature."""
+    return (
+        f'{{"index":{INDEX_SIGNATURE},"type":"{TYPE_SIGNATURE}","data":{{"format":"string","value":"{jws}"}},'
+        f'"ttl":{DEFAULT_TTL_SECONDS},"timestamp":"{iso_time(issued)}"}}'
+    )
+
+
 def _texts(encoded: bytes, asked: Asked | None) -> list[str]:
     texts: list[str] = []
-    position, end_of_all = 0, len(encoded)
-    moment, timestamp = "", -1
-    while position < end_of_all:
-        start = position
-        index, stamped, ttl_type, ttl, permissions, type_octets = _HEAD.unpack_from(encoded, position)
-        position += 18 + type_octets
-        type_ = encoded[start + 18 : position].decode()
-        data_end = position + 4 + int(_U32.unpack_from(encoded, position)[0])
-        data = encoded[position + 4 : data_end]
-        references = int(_U32.unpack_from(encoded, data_end)[0])
-        position = data_end + 4
-        for _ in range(references):
-            position += 8 + int(_U32.unpack_from(encoded, position)[0])
-        if not permissions & PUBLIC_READ or (asked is not None and not asked(index, type_)):
-            continue
-        structured = type_.startswith("HS_") and not type_.startswith("HS_SIGNATURE")
-        text = None if structured or references or ttl_type == TTL_ABSOLUTE or not stamped else printable(data)
-        if text is None:
-            document = value_to_json(read_value(Reader(encoded, "value", start, position)))
-            texts.append(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
-            continue
-        if stamped != timestamp:
-            timestamp, moment = stamped, iso_time(stamped)
-        shown = "" if permissions == DEFAULT_PERMISSIONS else f'"permissions":"{permissions:04b}",'
-        texts.append(
-            f'{{"index":{index},"type":{quoted(type_)},"data":{{"format":"string","value":{quoted(text)}}},'
-            f'{shown}"ttl":{ttl},"timestamp":"{moment}"}}'
-        )
+    start, end_of_all = 0, len(encoded)
+    moment, timestamp = "", 0
+    head, u32 = _HEAD.unpack_from, _U32.unpack_from
+    while start < end_of_all:
+        index, stamped, ttl_type, ttl, permissions, type_octets = head(encoded, start)
+        data_start = start + 22 + type_octets
+        type_, opening = _opening(encoded[start + 18 : data_start - 4])
+        data_end = data_start + u32(encoded, data_start - 4)[0]
+        end = data_end + 4
+        plain = opening is not None and stamped and ttl_type != TTL_ABSOLUTE
+        if encoded[data_end:end] != _NO_REFERENCES:
+            plain = False
+            for _ in range(u32(encoded, data_end)[0]):
+                end += 8 + u32(encoded, end)[0]
+        if permissions & PUBLIC_READ and (asked is None or asked(index, type_)):
+            text = printable(encoded[data_start:data_end]) if plain else None
+            if text is None:
+                document = value_to_json(read_value(Reader(encoded, "value", start, end)))
+                texts.append(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+            else:
+                if stamped != timestamp:
+                    timestamp, moment = stamped, iso_time(stamped)
+                shown = "" if permissions == DEFAULT_PERMISSIONS else f'"permissions":"{permissions:04b}",'
+                texts.append(f'{{"index":{index},{opening}{quoted(text)}}},{shown}"ttl":{ttl},"timestamp":"{moment}"}}')
+        start = end
     return texts
+
+
+@lru_cache(maxsize=1024)
+def _opening(octets: bytes) -> tuple[str, str | None]:
+    """A type, and the text from it to a value's plain data; None where the data may have a format of its own."""
+    type_ = octets.decode()
+    if type_.startswith("HS_") and not is_signature_type(type_):
+        return type_, None
+    return type_, f'"type":{quoted(type_)},"data":{{"format":"string","value":'
