@@ -87,7 +87,6 @@ stale_ttl_seconds = _law("stale_ttl_seconds", 30, "the TTL of a stale answer (RF
 outage_seconds = _limit("outage_seconds", 5, 1, 300, "how long a server that did not answer is asked last, or not (RFC 9520, 3.2)")
 recursion_walks = _limit("recursion_walks", 1024, 1, 65_536, "walks under way at once; further questions are answered busy")
 recursion_waiters = _limit("recursion_waiters", 256, 1, 65_536, "questions that wait for one and the same walk")
-recursion_referrals = _law("recursion_referrals", 16, "delegations followed for one question")
 recursion_exchanges = _law("recursion_exchanges", 64, "requests sent to others for one question")
 exchange_datagrams = _law("exchange_datagrams", 2048, "datagrams read for one answer over UDP; the longest has 533")
 recursion_seconds = _limit("recursion_seconds", 5, 1, 60, "one question in all")
