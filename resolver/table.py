@@ -9,6 +9,8 @@ of the old one in one rename while workers serve. Each generation is an LMDB env
     homed     prefix -> JSON: the prefixes this node answers for, and the keys that sign them
     changes   change serial, 8 octets -> key: the newest changes, so that workers forget just those answers
     meta      `serial`: the change serial of the truth up to which this table is complete
+
+What stands in `homed`, `changes` and `meta` ends with a CRC-32 over key and value, as a stored record has one in its head.
 """
 
 import json
@@ -19,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
+from zlib import crc32
 
 import lmdb
 
@@ -33,6 +36,7 @@ _MAP_OCTETS = 2**42  # address space, not memory: LMDB cannot grow past it
 _FILL_CHANGES = 50_000  # in one transaction of a rebuild: bounds the dirty pages in memory
 _LONG_KEY_OCTETS = 500  # LMDB keys end at 511
 _SERIAL = Struct(">Q")
+_CHECKSUM = Struct(">I")
 _DATABASES = (b"records", b"hashed", b"homed", b"changes", b"meta")
 
 
@@ -109,8 +113,8 @@ class Table:
         cursor = self._txn.cursor(db=self._databases[b"changes"])
         if not cursor.set_range(_SERIAL.pack(before + 1)) or cursor.key() != _SERIAL.pack(before + 1):
             return None
-        for _, key in cursor:
-            changed.append(key)
+        for serial, octets in cursor:
+            changed.append(unsealed(serial, octets))
         return changed
 
     def find(self, identifier: Identifier) -> Outcome:
@@ -158,7 +162,7 @@ class Table:
         return None if key is None else Identifier.decode(key)
 
     def homed(self) -> list[Homed]:
-        return [Homed.decode(octets) for _, octets in self._txn.cursor(db=self._databases[b"homed"])]
+        return [Homed.decode(unsealed(key, octets)) for key, octets in self._txn.cursor(db=self._databases[b"homed"])]
 
     def records(self) -> Iterator[tuple[bytes, bytes]]:
         """Every record in key order: the key as stored (long ones hashed), the stored octets."""
@@ -170,8 +174,7 @@ class Table:
         return TableStat(entries[b"records"], entries[b"homed"], self.serial, data.stat().st_blocks * 512, self._current)
 
     def _read_serial(self) -> int:
-        octets = self._txn.get(b"serial", db=self._databases[b"meta"])
-        return int(_SERIAL.unpack(octets)[0]) if octets else 0
+        return read_serial(self._txn, self._databases[b"meta"])
 
 
 class TableWriter:
@@ -195,8 +198,7 @@ class TableWriter:
     @property
     def serial(self) -> int:
         with self._env.begin() as txn:
-            octets = txn.get(b"serial", db=self._databases[b"meta"])
-        return int(_SERIAL.unpack(octets)[0]) if octets else 0
+            return read_serial(txn, self._databases[b"meta"])
 
     def apply(self, changes: Iterable[Change]) -> int:
         """Publishes changes, ascending by serial, in one transaction. Returns the serial that the table now has."""
@@ -205,9 +207,10 @@ class TableWriter:
                 serial = 0
                 for serial, key, octets in changes:
                     self._put(txn, key, octets)
-                    txn.put(_SERIAL.pack(serial), key, db=self._databases[b"changes"])
+                    number = _SERIAL.pack(serial)
+                    txn.put(number, sealed(number, key), db=self._databases[b"changes"])
                 if serial:
-                    txn.put(b"serial", _SERIAL.pack(serial), db=self._databases[b"meta"])
+                    txn.put(b"serial", sealed(b"serial", _SERIAL.pack(serial)), db=self._databases[b"meta"])
                     self._prune(txn, serial)
             return serial
         except lmdb.Error as error:
@@ -222,7 +225,7 @@ class TableWriter:
                     self._put(txn, change.key, change.octets, append=True)
                     written += b"/" in change.key
         with self._env.begin(write=True) as txn:
-            txn.put(b"serial", _SERIAL.pack(serial), db=self._databases[b"meta"])
+            txn.put(b"serial", sealed(b"serial", _SERIAL.pack(serial)), db=self._databases[b"meta"])
         return written
 
     def _put(self, txn: lmdb.Transaction, key: bytes, octets: bytes | None, append: bool = False) -> None:
@@ -231,7 +234,7 @@ class TableWriter:
             if octets is None:
                 txn.delete(key, db=self._databases[b"homed"])
             else:
-                txn.put(key, octets, db=self._databases[b"homed"])
+                txn.put(key, sealed(key, octets), db=self._databases[b"homed"])
             return
         assert octets is not None, "a record is replaced by a gone record, never removed"
         if len(key) > _LONG_KEY_OCTETS or is_hashed(suffix):
@@ -274,6 +277,25 @@ def record_key(key: bytes) -> bytes:
         return key
     prefix, _, suffix = key.partition(b"/")
     return prefix + b"/\0" + sha256(suffix).digest()
+
+
+def sealed(key: bytes, octets: bytes) -> bytes:
+    """`octets` as they stand under `key` in a database whose values are not stored records."""
+    return octets + _CHECKSUM.pack(crc32(octets, crc32(key)))
+
+
+def unsealed(key: bytes, octets: bytes) -> bytes:
+    """The inverse of `sealed`. Raises CorruptError."""
+    inner = octets[:-4]
+    if octets[-4:] != _CHECKSUM.pack(crc32(inner, crc32(key))):
+        raise CorruptError(f"answer table: what is stored under {key!r} does not match its checksum")
+    return inner
+
+
+def read_serial(txn: lmdb.Transaction, meta: object) -> int:
+    """The change serial of a table, 0 if nothing was published yet."""
+    octets = txn.get(b"serial", db=meta)
+    return 0 if octets is None else int(_SERIAL.unpack(unsealed(b"serial", octets))[0])
 
 
 def stored_at(table: Table, key: bytes, octets: bytes) -> Stored:
