@@ -26,11 +26,12 @@ from resolver.core.cache import AnswerCache
 from resolver.core.errors import FormatError, WaymarkError
 from resolver.core.identifier import PREFIX_AUTHORITY, Identifier, fold_prefix
 from resolver.core.message import Failed, Outcome, Query
-from resolver.core.owner import suffix_of, zone_prefix
+from resolver.core.owner import NAME_SERVER_LABEL, digest_of, suffix_of, zone_prefix
 from resolver.core.wire import dns
 from resolver.core.wire.dns import Question
 from resolver.core.wire.framing import U16
-from resolver.core.wire.stored import EXPIRES_AT, GONE, HEAD_OCTETS
+from resolver.core.wire.stored import ALL_PUBLIC, EXPIRES_AT, GONE, HEAD_OCTETS
+from resolver.core.wire.txt import shown
 from resolver.desk import Desk
 from resolver.doors import Ready, Reply
 from resolver.doors.dns_body import Bodies, Body, failure, refusal
@@ -45,12 +46,19 @@ _READY_OCTETS = 132  # of memory: the pair of octets, and the header in it
 class _Way:
     """How answers leave, and the counters of that way. `mark` keeps the ready answers of one way from the other's."""
 
-    def __init__(self, door: str, octets_max: int, mark: bytes) -> None:
+    def __init__(self, door: str, octets_max: int, is_stream: bool) -> None:
         self.octets_max = octets_max
-        self.mark = mark
+        self.is_stream = is_stream
+        self.mark = b"\0" if is_stream else b""
         self.outcomes = {outcome: cell("query", door, outcome) for outcome in OUTCOMES}
         self.answer = self.outcomes["answer"]
         self.hit, self.miss = cell("cache", door, "hit"), cell("cache", door, "miss")
+
+    def longest(self, edns: dns.Edns | None) -> int:
+        """Octets of the longest answer to an asker who says this of itself (RFC 6891, 6.2.5)."""
+        if self.is_stream:
+            return self.octets_max
+        return dns.UDP_OCTETS_LEAST if edns is None else min(self.octets_max, max(edns.payload_octets, dns.UDP_OCTETS_LEAST))
 
 
 class _Branch(NamedTuple):
@@ -72,8 +80,8 @@ class DnsDoor:
         self.cache: AnswerCache[bytes, tuple[bytes, bytes]] = AnswerCache(bounds[limits.answer_cache_octets])
         self._query_octets = bounds[limits.dns_query_octets]
         self._udp_octets = bounds[limits.dns_udp_octets]
-        self._udp = _Way("dns-udp", self._udp_octets, b"")
-        self._tcp = _Way("dns-tcp", dns.MESSAGE_OCTETS_MAX, b"\0")
+        self._udp = _Way("dns-udp", self._udp_octets, is_stream=False)
+        self._tcp = _Way("dns-tcp", dns.MESSAGE_OCTETS_MAX, is_stream=True)
         self._zones = Zones(config.apex)
         self._bodies = Bodies(config, self._zones, authoritative=desk.table is not None)
         self._available = dns.RA if desk.table is None else 0
@@ -126,7 +134,7 @@ class DnsDoor:
             question = dns.decode_query(packet, self._query_octets)
         except FormatError:
             return self._malformed(packet, way)
-        if way is self._tcp or (question.edns is not None and question.edns.options_octets):
+        if way.is_stream or (question.edns is not None and question.edns.options_octets):
             ready = self.cache.get(_cache_key(packet, question, way), now)
             if ready is not None:
                 self.desk.metrics.cells[way.hit] += 1
@@ -150,11 +158,8 @@ class DnsDoor:
     # ---- from the table
 
     def _from_table(self, table: Table, question: Question, now: float) -> Body:
-        if table.serial != self._serial or len(self._branches) + len(self._cuts) >= limits.dns_zones_ready.default:
-            self._serial = table.serial
-            self._branches.clear()
-            self._cuts.clear()
-            self._bodies.renew(table.serial)
+        if table.serial != self._serial:
+            self._renew(table.serial)
         label_end = 1 + question.name[0]
         above = question.name[label_end:]
         branch = self._branches.get(above)
@@ -165,12 +170,16 @@ class DnsDoor:
             label = question.name[1:label_end]
             suffix = suffix_of(label)
             if suffix is None:
-                return self._placed(table, question, now)
+                if label == NAME_SERVER_LABEL or digest_of(label) is not None:
+                    return self._placed(table, question, now)
+                return self._bodies.negative(question, branch.zone, dns.NXDOMAIN)
             key = branch.key_start + suffix
             octets = table.get(key)
             if octets is not None and not octets[1] & GONE:
-                expires = int.from_bytes(octets[EXPIRES_AT], "big")
-                return self._bodies.values(question, octets, HEAD_OCTETS, branch.zone, key, expires - int(now), now)
+                second = int(now)
+                left = int.from_bytes(octets[EXPIRES_AT], "big") - second
+                chosen = shown(octets, HEAD_OCTETS, second, all_public=bool(octets[1] & ALL_PUBLIC))
+                return self._bodies.values(question, chosen, branch.zone, key, left)
             if branch.has_children and _may_be_child(table, branch.zone.prefix, label):
                 return self._placed(table, question, now)
             return self._bodies.negative(question, branch.zone, dns.NXDOMAIN)
@@ -182,6 +191,8 @@ class DnsDoor:
         labels = self._zones.below(question.name)
         if labels is None:
             return refusal("this name is outside of the apex served here")
+        if len(self._branches) + len(self._cuts) >= limits.dns_zones_ready.default:
+            self._renew(table.serial)
         place = self._zones.place(table, labels)
         above = question.name[1 + question.name[0] :]
         prefix = zone_prefix(labels[1:])
@@ -190,6 +201,13 @@ class DnsDoor:
         elif isinstance(place, Cut) and not place.at_zone and not table.has_prefixes_below(place.zone.prefix):
             self._cuts[above] = place
         return self._bodies.encoded(place, question, now)
+
+    def _renew(self, serial: int) -> None:
+        """The table has this serial now: nobody knows any longer where names lie."""
+        self._serial = serial
+        self._branches.clear()
+        self._cuts.clear()
+        self._bodies.renew(serial)
 
     # ---- on a recursive node
 
@@ -234,18 +252,16 @@ class DnsDoor:
 
     def _finished(self, packet: bytes, question: Question, body: Body, way: _Way, now: float) -> bytes:
         """The whole reply: shortened if it is too long for the asker, and kept ready if it may be."""
-        octets, additionals, octets_max = body.octets, body.additionals, way.octets_max
-        edns = question.edns
+        octets, additionals, edns = body.octets, body.additionals, question.edns
         if edns is not None:
-            has_extension = body.error is not None or body.rcode > 0x0F
-            octets += (
-                dns.encode_edns(edns, self._udp_octets, body.rcode, body.error) if has_extension else self._edns[edns.dnssec_ok]
-            )
             additionals += 1
-        if way is self._udp:
-            octets_max = dns.UDP_OCTETS_LEAST if edns is None else min(octets_max, max(edns.payload_octets, dns.UDP_OCTETS_LEAST))
-        if question.end + len(octets) > octets_max:
-            return self._finished(packet, question, _shortened(body, way is self._udp), way, now)
+            if body.error is None and body.rcode <= 0x0F:
+                octets += self._edns[edns.dnssec_ok]
+            else:
+                octets += dns.encode_edns(edns, self._udp_octets, body.rcode, body.error)
+        length = question.end + len(octets)
+        if length > dns.UDP_OCTETS_LEAST and length > way.longest(edns):
+            return self._finished(packet, question, _shortened(body, way), way, now)
         self.desk.metrics.cells[way.outcomes[body.outcome]] += 1
         head = dns.reply_head(packet, body.rcode, body.flags | self._available, body.answers, body.authorities, additionals)
         if body.keep_seconds:
@@ -271,9 +287,9 @@ def _refused(question: Question) -> Body | None:
     return None
 
 
-def _shortened(body: Body, over_udp: bool) -> Body:
+def _shortened(body: Body, way: _Way) -> Body:
     """What is said in place of an answer that does not fit: over UDP to ask over TCP, there that it cannot be had over DNS."""
-    if over_udp:
+    if not way.is_stream:
         return body._replace(flags=body.flags | dns.TC, answers=0, authorities=0, additionals=0, octets=b"")
     return Body(
         "failed", dns.SERVFAIL, 0, error=(dns.ERROR_OTHER, f"an answer of {len(body.octets)} octets; ask over Handle or HTTP")

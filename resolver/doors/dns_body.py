@@ -101,22 +101,11 @@ class Bodies:
             left = min(left, answer.ttl_limit)
         if answer.stale:
             left = min(left, limits.stale_ttl_seconds.default)
-        return self.values(question, octets, 0, zone, record.key, left, now, signature, answer.stale)
+        chosen = shown(octets, 0, int(now), signature)
+        return self.values(question, chosen, zone, record.key, left, answer.stale)
 
-    def values(
-        self,
-        question: Question,
-        octets: bytes,
-        start: int,
-        zone: Zone,
-        key: bytes,
-        left: int,
-        now: float,
-        signatures: bool = False,
-        stale: bool = False,
-    ) -> Body:
-        """A record's values, as the type that is asked for. `left`: the seconds for which they may be told at all."""
-        chosen = shown(octets, start, int(now), signatures)
+    def values(self, question: Question, chosen: Shown, zone: Zone, key: bytes, left: int, stale: bool = False) -> Body:
+        """Values of the record at `key`, as the type that is asked for. `left`: the seconds for which they may be told at all."""
         ttl, keep = self._lifetime(chosen, 0 if stale else left)
         if stale:
             ttl = max(0, min(chosen.ttl, left))

@@ -11,6 +11,7 @@ ours are placed by hand, as we know what stands where: the question's name alway
 
 import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
 from struct import Struct
 from struct import error as struct_error
 from typing import NamedTuple
@@ -90,7 +91,7 @@ def opcode(packet: bytes) -> int:
 
 def decode_query(packet: bytes, octets_max: int) -> Question:
     """The question of a QUERY packet of at most `octets_max` octets. Raises FormatError, or LimitError for a longer one."""
-    if not is_answerable(packet):
+    if len(packet) < HEADER_OCTETS or packet[2] & 0x80:
         raise FormatError(f"DNS query must have a header of {HEADER_OCTETS} octets, and not that of a response")
     if len(packet) > octets_max:
         raise LimitError(f"DNS query of {len(packet)} octets; at most {octets_max} are read")
@@ -104,7 +105,7 @@ def decode_query(packet: bytes, octets_max: int) -> Question:
     name = packet[HEADER_OCTETS:end].lower()
     end += _TYPE_CLASS.size
     if packet[11]:
-        return Question(name, type_, class_, end, _read_edns(packet, end))
+        return Question(name, type_, class_, end, _read_edns(packet[end:]))
     if end != len(packet):
         raise FormatError(f"DNS query has {len(packet) - end} octets behind its question")
     return Question(name, type_, class_, end, None)
@@ -127,22 +128,23 @@ def name_end(octets: bytes, start: int) -> int:
     return position + 1
 
 
-def _read_edns(packet: bytes, start: int) -> Edns:
+@lru_cache(maxsize=64)  # a server's askers send few different ones: their software decides
+def _read_edns(octets: bytes) -> Edns:
+    """The OPT record that these octets are, all of them."""
     try:
-        root, type_, payload_octets, _, version, flags, options_octets = _OPT_HEAD.unpack_from(packet, start)
+        root, type_, payload_octets, _, version, flags, options_octets = _OPT_HEAD.unpack_from(octets)
     except struct_error:
         raise FormatError("DNS query ends before its additional record does") from None
     if root or type_ != OPT:
         raise FormatError("the additional record of a DNS query must be OPT, owned by the root")
-    position = start + _OPT_HEAD.size
-    end = position + options_octets
-    if end != len(packet):
-        raise FormatError(f"the options of a DNS query end at octet {end}, the query at {len(packet)}")
-    while position < end:
-        if end - position < _OPTION.size:
-            raise FormatError(f"EDNS option at offset {position} is cut off")
-        position += _OPTION.size + int(U16.unpack_from(packet, position + 2)[0])
-    if position != end:
+    if OPT_OCTETS + options_octets != len(octets):
+        raise FormatError(f"the options of a DNS query have {len(octets) - OPT_OCTETS} octets; OPT claims {options_octets}")
+    position = OPT_OCTETS
+    while position < len(octets):
+        if len(octets) - position < _OPTION.size:
+            raise FormatError(f"EDNS option at octet {position} of OPT is cut off")
+        position += _OPTION.size + int(U16.unpack_from(octets, position + 2)[0])
+    if position != len(octets):
         raise FormatError("the last EDNS option is longer than the options are")
     return Edns(payload_octets, version, bool(flags & _DO), options_octets)
 
@@ -154,8 +156,8 @@ def reply_head(
     packet: bytes, rcode: int, flags: int, answers: int, authorities: int, additionals: int, questions: int = 1
 ) -> bytes:
     """Octets 2..11 of the header that answers `packet`: RD, CD and opcode are its own. `flags` are AA, TC and RA as they apply."""
-    asked = int.from_bytes(packet[2:4], "big") & (_OPCODE | RD | CD)
-    return _HEAD.pack(QR | asked | flags | rcode & 0x0F, questions, answers, authorities, additionals)
+    echoed = packet[2] << 8 & (_OPCODE | RD) | packet[3] & CD
+    return _HEAD.pack(QR | echoed | flags | rcode & 0x0F, questions, answers, authorities, additionals)
 
 
 def error_reply(packet: bytes, rcode: int) -> bytes:

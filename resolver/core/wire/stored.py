@@ -70,16 +70,18 @@ class Stored(NamedTuple):
 
     @property
     def jws(self) -> bytes:
-        """The compact JWS over this record, made again from what is stored."""
+        """The compact JWS over this record, made again from what is stored. Raises CorruptError if its values cannot be read."""
         name = self.key.decode()
         prefix = name.partition("/")[0]
         if prefix in (PREFIX_AUTHORITY, "0.0"):
             issued_by = issuer(Identifier.parse(name), self.key_index)
         else:  # as `issuer` says, without parsing: the key is the canonical spelling
             issued_by = f"{self.key_index}:{PREFIX_AUTHORITY}/{prefix}"
-        signed = signing_input(
-            name, issued_by, self.issued, self.not_before, self.expires, self.serial, value_digests(self.encoded)
-        )
+        try:
+            digests = value_digests(self.encoded)
+        except struct_error:
+            raise CorruptError(f"stored record of {name}: its values are cut off") from None
+        signed = signing_input(name, issued_by, self.issued, self.not_before, self.expires, self.serial, digests)
         return token(signed, self.signature)
 
     @property

@@ -14,14 +14,16 @@ from typing import NamedTuple
 from resolver.core.errors import FormatError, LimitError
 from resolver.core.record import PUBLIC_READ, TYPE_ENVELOPE, Value, is_signature_type
 from resolver.core.wire.dns import CLASS_IN, MESSAGE_OCTETS_MAX, POINTER_TO_QUESTION, TXT, URI, rr, string, uri_rdata
-from resolver.core.wire.framing import U32
+from resolver.core.wire.framing import U16, U32
 
 TTL_MAX = 2**31 - 1  # RFC 2181, 8
 URI_PRIORITY, URI_WEIGHT = 10, 1  # no URL of a record is preferred to another
 
 _value_head = Struct(">I4xBIBI").unpack_from  # index, TTL type, TTL, permissions, length of type
 _u32 = U32.unpack_from
-_txt_head = Struct(">2sHHIHB").pack  # owner, type, class, TTL, length of the data, length of the first string
+_TXT_HEAD = POINTER_TO_QUESTION + U16.pack(TXT) + U16.pack(CLASS_IN)
+_txt_head = Struct(">IHB").pack  # TTL, length of the data, length of the first string
+_OCTET = [bytes((number,)) for number in range(256)]
 _STRING_OCTETS_MAX = 255
 _SIGNATURE = TYPE_ENVELOPE.encode()
 _URL = b"URL"
@@ -36,8 +38,11 @@ class Shown(NamedTuple):
     ends: bool
 
 
-def shown(octets: bytes, start: int, now: int, signatures: bool = False) -> Shown:
-    """The public values among those that are encoded from `start` to the end: the signatures, or all others. Raises FormatError."""
+def shown(octets: bytes, start: int, now: int, signatures: bool = False, all_public: bool = False) -> Shown:
+    """The public values among those that are encoded from `start` to the end: the signatures, or all others. Raises FormatError.
+
+    `all_public` says that they are known to be public and no signatures (`stored.ALL_PUBLIC`), and saves looking.
+    """
     items = []
     least, ends = TTL_MAX, False
     position, end_of_all = start, len(octets)
@@ -51,8 +56,7 @@ def shown(octets: bytes, start: int, now: int, signatures: bool = False) -> Show
             position = data_start + data_octets + 4
             if octets[position - 4 : position] != _NO_REFERENCES:
                 position = _references_end(octets, position - 4)
-            is_signature = type_.startswith(_SIGNATURE) and is_signature_type(type_.decode("utf-8", "replace"))
-            if permissions & PUBLIC_READ and is_signature == signatures:
+            if all_public or (permissions & PUBLIC_READ and _is_signature(type_) == signatures):
                 items.append((index, type_, octets[data_start : data_start + data_octets]))
                 if absolute:
                     ttl, ends = max(0, ttl - now), True
@@ -67,14 +71,17 @@ def shown(octets: bytes, start: int, now: int, signatures: bool = False) -> Show
 
 def txt_rrs(items: list[tuple[int, bytes, bytes]], ttl: int) -> bytes:
     """The TXT records of these values, owned by the question's name. Raises LimitError for a value that no TXT record can hold."""
-    parts = []
+    parts: list[bytes] = []
     for index, type_, data in items:
         first = b"%d %b" % (index, type_)
-        if len(first) > _STRING_OCTETS_MAX:
+        first_octets, octets = len(first), len(data)
+        if first_octets > _STRING_OCTETS_MAX:
             raise LimitError(f"value {index}: its type of {len(type_)} octets is too long for DNS; ask over Handle or HTTP")
-        strings = bytes((len(data),)) + data if 0 < len(data) <= _STRING_OCTETS_MAX else _strings(index, data)
-        length = 1 + len(first) + len(strings)
-        parts.append(_txt_head(POINTER_TO_QUESTION, TXT, CLASS_IN, ttl, length, len(first)) + first + strings)
+        if 0 < octets <= _STRING_OCTETS_MAX:
+            parts += (_TXT_HEAD, _txt_head(ttl, first_octets + octets + 2, first_octets), first, _OCTET[octets], data)
+        else:
+            strings = _strings(index, data)
+            parts += (_TXT_HEAD, _txt_head(ttl, first_octets + len(strings) + 1, first_octets), first, strings)
     return b"".join(parts)
 
 
@@ -104,6 +111,10 @@ def read_txt(rdata: bytes, ttl: int) -> Value:
         return Value(int(index), type_.decode(), b"".join(strings[1:]), ttl)
     except UnicodeDecodeError:
         raise FormatError(f"TXT: the type of value {int(index)} is not UTF-8") from None
+
+
+def _is_signature(type_: bytes) -> bool:
+    return type_.startswith(_SIGNATURE) and is_signature_type(type_.decode("utf-8", "replace"))
 
 
 def _strings(index: int, data: bytes) -> bytes:

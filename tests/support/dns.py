@@ -1,0 +1,127 @@
+"""The DNS door without a node around it: a desk, questions by dnslib, answers read by dnslib, real sockets where they matter."""
+
+import struct
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import dnslib
+
+from resolver.config import NodeConfig
+from resolver.core.limits import Limits
+from resolver.desk import Desk, Recursion
+from resolver.doors.dns import DnsDoor
+from resolver.metrics import Metrics
+from resolver.server.tcp import StreamServer, bind_stream
+from resolver.server.udp import DatagramServer, bind_datagram
+from resolver.table import Table
+from tests.support.world import site
+
+APEX = "id.test"
+SOURCE = ("127.0.0.1", 5353)
+
+
+class NoRecursion:
+    """In place of the walk, at a node that answers from its table: nobody may call it."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"the DNS door asked for recursion ({name})")
+
+
+def node(table: Path | None, recursion: Any = None, clock: Callable[[], float] = time.time, **settings: Any) -> Desk:
+    """The desk of a node with the table at `table`. `settings` replace what its NODE.toml would say."""
+    bounds = Limits(settings.pop("bounds", None))
+    config = NodeConfig(
+        path=Path("NODE.toml"),
+        name="test",
+        role="recursive" if table is None else "secondary",
+        listen="127.0.0.1",
+        handle_port=2641,
+        dns_port=53,
+        http_port=8000,
+        workers=1,
+        public_address="192.0.2.53",
+        table=table,
+        anchor=Path("anchor.json"),
+        apex=tuple(APEX.encode().split(b".")),
+        name_server=None,
+        hostmaster=f"hostmaster.{APEX}",
+        limits=bounds,
+    )._replace(**settings)
+    walk: Recursion = recursion or NoRecursion()
+    return Desk(config, site(2641), None if table is None else Table(table), walk, Metrics(), clock)
+
+
+def query(name: str, type_: str = "TXT", *, edns: int | None = 1232, recursive: bool = True, id_: int = 4711) -> bytes:
+    """A query as dnslib writes it, for `name` below the apex. `edns` is the payload size, None for a query without EDNS."""
+    whole = f"{name}.{APEX}" if name else APEX
+    record = dnslib.DNSRecord(
+        dnslib.DNSHeader(id=id_, rd=int(recursive)), q=dnslib.DNSQuestion(whole, getattr(dnslib.QTYPE, type_))
+    )
+    if edns is not None:
+        record.add_ar(dnslib.EDNS0(udp_len=edns))
+    return bytes(record.pack())
+
+
+def ask(door: DnsDoor, name: str, type_: str = "TXT", now: float | None = None, **how: Any) -> dnslib.DNSRecord:
+    """The door's answer to one datagram, which must come at once, read by dnslib."""
+    reply = door.answer_datagram(query(name, type_, **how), SOURCE, time.time() if now is None else now)
+    assert isinstance(reply, bytes)
+    return dnslib.DNSRecord.parse(reply)
+
+
+def ask_stream(door: DnsDoor, name: str, type_: str = "TXT", **how: Any) -> dnslib.DNSRecord:
+    """As `ask`, as a message of a stream, framed by its length."""
+    packet = query(name, type_, **how)
+    reply = door.answer_stream(struct.pack(">H", len(packet)) + packet, SOURCE, time.time())
+    assert isinstance(reply, bytes)
+    assert struct.unpack(">H", reply[:2])[0] == len(reply) - 2
+    return dnslib.DNSRecord.parse(reply[2:])
+
+
+def rcode(record: dnslib.DNSRecord) -> str:
+    """The response code by name, its upper bits from OPT included."""
+    upper = sum(rr.edns_rcode for rr in record.ar if isinstance(rr, dnslib.EDNS0) or rr.rtype == dnslib.QTYPE.OPT)
+    return "BADVERS" if upper else str(dnslib.RCODE.get(record.header.rcode))
+
+
+def texts(record: dnslib.DNSRecord) -> list[tuple[str, bytes]]:
+    """First string and the joined others of every TXT record in the answer section."""
+    return [(rr.rdata.data[0].decode(), b"".join(rr.rdata.data[1:])) for rr in record.rr if rr.rtype == dnslib.QTYPE.TXT]
+
+
+def extended_error(record: dnslib.DNSRecord) -> tuple[int, str] | None:
+    """Code and sentence of the extended error (RFC 8914)."""
+    for rr in record.ar:
+        if rr.rtype == dnslib.QTYPE.OPT:
+            for option in rr.rdata:
+                if option.code == 15:
+                    return int.from_bytes(option.data[:2], "big"), option.data[2:].decode()
+    return None
+
+
+def authority(record: dnslib.DNSRecord) -> tuple[str, str]:
+    """Owner name and type of the one record in the authority section."""
+    (rr,) = record.auth
+    return str(rr.rname), str(dnslib.QTYPE.get(rr.rtype))
+
+
+@asynccontextmanager
+async def served(door: DnsDoor) -> AsyncIterator[int]:
+    """The door on real sockets, UDP and TCP on one port of 127.0.0.1, which it yields."""
+    metrics, bounds = door.desk.metrics, door.desk.config.limits
+    stream = bind_stream("127.0.0.1", 0)
+    port = int(stream.getsockname()[1])
+    servers = (
+        DatagramServer(bind_datagram("127.0.0.1", port), "dns-udp", door.answer_datagram, metrics, bounds),
+        StreamServer(stream, "dns-tcp", door, metrics, bounds),
+    )
+    for server in servers:
+        server.start()
+    try:
+        yield port
+    finally:
+        for server in servers:
+            server.close()
