@@ -16,9 +16,9 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from registry.client import RegistryClient
 from registry.importing import ImportOptions, run_import
@@ -37,6 +37,8 @@ CODE = "88.118.8/JXDY2106023"
 CODE_VALUES = {"URL": "https://example.org/p/JXDY2106023", "NAME": "电源模块 Power module", "LOT": "R77"}
 _START_SECONDS = 30.0
 _PR_SET_PDEATHSIG = 1
+
+Processes = list[asyncio.subprocess.Process]
 
 
 class Member(NamedTuple):
@@ -77,7 +79,8 @@ async def _demo(directory: Path, once: bool) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with AsyncExitStack() as running:
+    running: Processes = []
+    try:
         started = time.monotonic()
         work = asyncio.create_task(_start(directory, running))
         if not await _done_before(work, stop):
@@ -95,7 +98,9 @@ async def _demo(directory: Path, once: bool) -> int:
         print("\nThe tree stays up. Ctrl-C ends it.", flush=True)
         await stop.wait()
         print("\nStopping ...", flush=True)
-    return 0
+        return 0
+    finally:
+        await _end(running)
 
 
 async def _done_before(work: "asyncio.Task[Any]", stop: asyncio.Event) -> bool:
@@ -114,7 +119,7 @@ async def _done_before(work: "asyncio.Task[Any]", stop: asyncio.Event) -> bool:
 # ---- setting up and starting
 
 
-async def _start(directory: Path, running: AsyncExitStack) -> dict[str, Any]:
+async def _start(directory: Path, running: Processes) -> dict[str, Any]:
     """Brings the tree up, new or again, and returns what stands in nodes.json."""
     fresh = not (directory / "nodes.json").exists()
     _say("Setting up" if fresh else "Starting again", f"state in {directory}")
@@ -126,10 +131,8 @@ async def _start(directory: Path, running: AsyncExitStack) -> dict[str, Any]:
                 f"{member.role} node: configuration" + (", key, truth, token" if member.prefix or member.role == "root" else ""),
             )
     document = _document(directory)
-    starting = [
-        running.enter_async_context(_process("registry", "serve", str(directory / m.name / "registry.toml"))) for m in TREE[:-1]
-    ]
-    starting += [running.enter_async_context(_process("serve", str(directory / member.name / "node.toml"))) for member in TREE]
+    starting = [_launch(running, "registry", "serve", str(directory / member.name / "registry.toml")) for member in TREE[:-1]]
+    starting += [_launch(running, "serve", str(directory / member.name / "node.toml")) for member in TREE]
     await asyncio.gather(*starting)
     _say("Processes", f"{len(starting)} started")
     if fresh:
@@ -192,13 +195,13 @@ def _document(directory: Path) -> dict[str, Any]:
     return {"anchor": str(directory / "root" / "anchor.json"), "nodes": nodes}
 
 
-@asynccontextmanager
-async def _process(*arguments: str) -> AsyncIterator[None]:
-    """A `waymark` command that runs until the context ends; entered once it says that it is up."""
+async def _launch(running: Processes, *arguments: str) -> None:
+    """Starts a `waymark` command that runs until the demo ends; returns once it says that it is up."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "registry.cli", *arguments,
         stdout=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL, preexec_fn=_die_with_parent, start_new_session=True,
     )  # fmt: skip
+    running.append(process)
     assert process.stdout is not None
     try:
         async with asyncio.timeout(_START_SECONDS):
@@ -206,13 +209,16 @@ async def _process(*arguments: str) -> AsyncIterator[None]:
                 raise ConfigError(
                     f"`waymark {' '.join(arguments)}` ended with status {await process.wait()}; see its message above"
                 )
-        yield
     except TimeoutError:
         raise UnreachableError(f"`waymark {' '.join(arguments)}` did not come up within {_START_SECONDS:.0f} s") from None
-    finally:
+
+
+async def _end(running: Processes) -> None:
+    """Asks all to end, then waits for all."""
+    for process in running:
         if process.returncode is None:
             process.terminate()
-            await process.wait()
+    await asyncio.gather(*(process.wait() for process in running))
 
 
 def _die_with_parent() -> None:
@@ -338,8 +344,7 @@ async def tampering(server: tuple[str, int], old: bytes, new: bytes) -> AsyncIte
         asker: tuple[str, int]
 
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            assert isinstance(transport, asyncio.DatagramTransport)
-            self.transport = transport
+            self.transport = cast("asyncio.DatagramTransport", transport)
 
         def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
             if addr == server:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from resolver.core.errors import FormatError
+from resolver.core.errors import FormatError, SignatureError
 from resolver.core.identifier import ANCHOR, Identifier
 from resolver.core.message import Answer, AnsweringRecord, Failed, NotFound, Outcome, Referral, Refused
 from resolver.core.record import TTL_ABSOLUTE, TYPE_SITE, TYPE_SITE_PREFIX, Value, selected
@@ -33,7 +33,7 @@ def outcome_lines(outcome: Outcome) -> Iterator[str]:
         case Refused(reason):
             yield f"refused: {reason}"
         case Failed(error):
-            yield f"failed: {error}"
+            yield f"not resolved: {error}"
 
 
 def resolution_lines(
@@ -47,17 +47,14 @@ def resolution_lines(
     if isinstance(outcome, Answer) and found.verdict.verified:
         yield f"{asked}" + ("  (stale: no server answers; past its TTL, within its signature)" if outcome.stale else "")
         yield from value_lines(selected(found.chain[0].values, indexes, types)) or ("  no value of this type or index",)
-    elif isinstance(outcome, Answer):
+    elif isinstance(outcome, Answer) or (isinstance(outcome, Failed) and isinstance(outcome.error, SignatureError)):
         yield f"{asked}: REFUSED ({found.verdict.reason}): {found.verdict.text}"
-        return
     else:
         yield from (f"{asked}: {line}" for line in outcome_lines(outcome))
     if trace:
         yield from chain_lines(found.chain)
     if found.verdict.verified and found.chain and isinstance(outcome, Answer):
         yield f"verified: {signed_by(found.chain[0])}"
-    elif isinstance(outcome, Failed):
-        yield f"not verified ({found.verdict.reason}): {found.verdict.text}"
 
 
 def value_lines(values: Iterable[Value]) -> list[str]:
