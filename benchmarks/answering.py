@@ -1,30 +1,26 @@
-"""Rows of answering: server CPU per answer, ours and the peers', their turns interleaved so that all see the same machine.
+"""The loads of answering: what is asked over DNS, Handle and HTTP, of our nodes and of their peers.
 
-A *load* is a kind of question put to one running server. In every turn each load runs once; a row's ratio compares samples of the
-same turn. "Cold" is a node without answer cache asked for another name each time; "warm" is a node with the cache at its default
-bound, asked for a fixed set of names that it has all answered before.
+"Cold" is a node without answer cache, asked for another name each time; "warm" is a node with the cache at its default bound, asked
+for a fixed set of names that it has all answered before.
 """
 
 import contextlib
-import gc
 import http.client
 import random
 import sys
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from benchmarks import data
 from benchmarks.load import questions
 from benchmarks.load.connections import Judge, handle_judge, http_judge, kept_open, one_each
 from benchmarks.load.datagrams import DatagramLoad, Expected, Turn
-from benchmarks.machine import cpu_seconds
 from benchmarks.peers import AbsentError, knot, nginx
-from benchmarks.report import Row, Target, at_least, at_most, progress
+from benchmarks.report import Row, Target, at_least, at_most
 from benchmarks.tree import APEX, Node, Tree
+from benchmarks.turns import Load, Scale, measured
 
 WINDOW = 100  # outstanding questions over UDP: more than a server reads at once, fewer than its socket's buffer holds
 CONNECTIONS = 32
-LOST_SHARE_MAX = 0.01
 
 DNS_TARGETS = {"cold": 0.3, "unknown": 0.5, "warm": 0.6}
 HANDLE_TARGETS = {"cold signed": 0.2, "cold one fragment": 0.4, "warm signed": 0.34, "warm one fragment": 0.55}
@@ -36,62 +32,27 @@ _NXDOMAIN = 3
 _KNOT, _NGINX = "Knot", "nginx"
 
 
-class Load(NamedTuple):
-    """One kind of question at one server. `run` asks the questions of a turn and counts the answers."""
+def run(groups: set[str], tree: Tree, scale: Scale) -> list[Row]:
+    """The rows of `dns`, `handle`, `tcp` and `http`, as far as asked for."""
+    with contextlib.ExitStack() as stack:
 
-    name: str
-    pid: int
-    run: Callable[[int], Turn]
-    target: Target | None = None
-    warm_up: Callable[[], None] | None = None
+        def warm() -> Node:
+            return stack.enter_context(tree.serving("secondary"))
 
-
-class Scale(NamedTuple):
-    """How much is asked: questions a turn over UDP, requests a turn over TCP, turns."""
-
-    questions: int
-    requests: int
-    turns: int
-
-
-def measure(loads: Sequence[Load], turns: int) -> dict[str, list[float]]:
-    """CPU microseconds per answer of every load in every turn."""
-    samples: dict[str, list[float]] = {load.name: [] for load in loads}
-    for load in loads:
-        if load.warm_up:
-            load.warm_up()
-    for turn in range(turns):
-        for load in loads:
-            progress(f"turn {turn + 1} of {turns}: {load.name}")
-            samples[load.name].append(_microseconds(load, turn))
-    progress("")
-    return samples
-
-
-def rows(loads: Sequence[Load], samples: dict[str, list[float]]) -> list[Row]:
-    """One row a load: peers first get a row of their own, then stand beside those that are compared with them."""
-    made = []
-    for load in loads:
-        peer = load.target.peer if load.target else None
-        beside = tuple(samples[peer]) if peer in samples else ()
-        note = f"{peer} is not installed" if peer and not beside else ""
-        made.append(Row(load.name, "us", tuple(samples[load.name]), load.target, beside, note))
-    return made
-
-
-def _microseconds(load: Load, turn: int) -> float:
-    gc.collect()
-    gc.disable()
-    before = cpu_seconds([load.pid])
-    try:
-        done = load.run(turn)
-    finally:
-        gc.enable()
-    used = cpu_seconds([load.pid]) - before
-    asked = done.answers + done.wrong + done.lost
-    if done.wrong or done.lost > asked * LOST_SHARE_MAX:
-        raise RuntimeError(f"{load.name}: of {asked} questions {done.wrong} were answered wrongly and {done.lost} not at all")
-    return used / done.answers * 1e6
+        cold = stack.enter_context(tree.serving("secondary", {"answer_cache_octets": 0}))
+        loads: list[Load] = []
+        if groups & {"dns", "handle"}:
+            loads += knot_load(stack, tree.records, scale)
+        if "dns" in groups:
+            loads += dns_loads(cold, warm(), tree.records, scale)
+        if "handle" in groups:
+            loads += handle_loads(cold, warm(), warm(), tree.records, scale)
+        if "tcp" in groups:
+            loads += stream_loads(cold, warm(), tree.records, scale)
+        if "http" in groups:
+            loads += nginx_load(stack, _json_answer(cold), scale)
+            loads += http_loads(cold, tree.records, scale)
+        return measured(loads, scale.turns)
 
 
 # ---- the loads of each protocol
@@ -169,6 +130,16 @@ def http_loads(cold: Node, records: int, scale: Scale) -> list[Load]:
         return questions.http_get(f"/api/handles/{data.PREFIX}/{data.digits(i % records)}")
 
     return [_requests("JSON GET, cold", cold.pid, cold.http, get, http_judge(200), scale.requests, at_least(0.4, _NGINX))]
+
+
+def _json_answer(node: Node) -> bytes:
+    """The body of one JSON answer, for nginx to serve one of the same length."""
+    client = http.client.HTTPConnection(*node.http, timeout=5)
+    try:
+        client.request("GET", f"/api/handles/{data.PREFIX}/{data.digits(0)}")
+        return client.getresponse().read()
+    finally:
+        client.close()
 
 
 def recursive_loads(node: Node, scale: Scale) -> list[Load]:
@@ -256,39 +227,3 @@ def _requests(
     name: str, pid: int, address: tuple[str, int], question: Question, judge: Judge, count: int, target: Target | None = None
 ) -> Load:
     return Load(name, pid, lambda turn: kept_open(address, _asked(question, turn, count), judge, CONNECTIONS), target)
-
-
-# ---- all together
-
-
-def run(groups: set[str], tree: Tree, scale: Scale) -> list[Row]:
-    """The rows of `dns`, `handle`, `tcp` and `http`, as far as asked for."""
-    with contextlib.ExitStack() as stack:
-
-        def warm() -> Node:
-            return stack.enter_context(tree.serving("secondary"))
-
-        cold = stack.enter_context(tree.serving("secondary", {"answer_cache_octets": 0}))
-        loads: list[Load] = []
-        if groups & {"dns", "handle"}:
-            loads += knot_load(stack, tree.records, scale)
-        if "dns" in groups:
-            loads += dns_loads(cold, warm(), tree.records, scale)
-        if "handle" in groups:
-            loads += handle_loads(cold, warm(), warm(), tree.records, scale)
-        if "tcp" in groups:
-            loads += stream_loads(cold, warm(), tree.records, scale)
-        if "http" in groups:
-            loads += nginx_load(stack, _json_answer(cold), scale)
-            loads += http_loads(cold, tree.records, scale)
-        return rows(loads, measure(loads, scale.turns))
-
-
-def _json_answer(node: Node) -> bytes:
-    """The body of one JSON answer, for nginx to serve one of the same length."""
-    client = http.client.HTTPConnection(*node.http, timeout=5)
-    try:
-        client.request("GET", f"/api/handles/{data.PREFIX}/{data.digits(0)}")
-        return client.getresponse().read()
-    finally:
-        client.close()

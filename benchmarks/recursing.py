@@ -9,11 +9,12 @@ from benchmarks.load.datagrams import DatagramLoad
 from benchmarks.machine import CLIENT_CORE, SERVER_CORE
 from benchmarks.report import Row, at_most, progress
 from benchmarks.tree import Tree, is_success
+from benchmarks.turns import Scale, measured
 
 COLD_TARGET = 10  # milliseconds
 
 
-def run(tree: Tree, scale: answering.Scale) -> list[Row]:
+def run(tree: Tree, scale: Scale) -> list[Row]:
     """Root, top and secondary node run on both cores, the recursive node on the servers' core."""
     with contextlib.ExitStack() as stack:
         for role in ("root", "top", "secondary"):
@@ -22,7 +23,7 @@ def run(tree: Tree, scale: answering.Scale) -> list[Row]:
         cold = Row("recursive, cold, three levels, verified", "ms", samples, at_most(COLD_TARGET))
         loads = answering.knot_load(stack, tree.records, scale)
         loads += answering.recursive_loads(stack.enter_context(tree.serving("recursive")), scale)
-        return [cold, *answering.rows(loads, answering.measure(loads, scale.turns))]
+        return [cold, *measured(loads, scale.turns)]
 
 
 def _first_answer(tree: Tree, turn: int) -> float:

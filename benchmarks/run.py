@@ -17,13 +17,14 @@ import click
 from benchmarks import answering, data, machine, recursing, report, standing, writing
 from benchmarks.report import Row
 from benchmarks.tree import Tree
+from benchmarks.turns import Scale
 
 GROUPS = ("dns", "handle", "tcp", "http", "memory", "restart", "recursive", "write")
 _ANSWERING = {"dns", "handle", "tcp", "http"}
 _BUSY_SHARE_MAX = 0.1
 
-_FULL = answering.Scale(questions=100_000, requests=40_000, turns=7)
-_QUICK = answering.Scale(questions=20_000, requests=8_000, turns=3)
+_FULL = Scale(questions=100_000, requests=40_000, turns=7)
+_QUICK = Scale(questions=20_000, requests=8_000, turns=3)
 _FULL_WRITING = writing.Scale(lines=190_000, singles=10_000, turns=5)
 _QUICK_WRITING = writing.Scale(lines=20_000, singles=4_000, turns=3)
 _QUICK_RECORDS = 250_000

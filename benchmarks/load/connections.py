@@ -3,7 +3,7 @@
 import select
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 from benchmarks.load.datagrams import Turn
@@ -42,61 +42,48 @@ def handle_judge(octets: bytes) -> bool | None:
 
 def kept_open(address: tuple[str, int], requests: Sequence[bytes], judge: Judge, connections: int) -> Turn:
     """Sends every request once, over connections that stay open for the whole turn."""
-    sockets = [_connected(address) for _ in range(connections)]
-    try:
-        return _run(sockets, requests, judge, lambda spent: spent)
-    finally:
-        for open_socket in sockets:
-            open_socket.close()
+    return _run(address, requests, judge, connections, one_each=False)
 
 
 def one_each(address: tuple[str, int], requests: Sequence[bytes], judge: Judge, connections: int) -> Turn:
     """Sends every request over a connection of its own, `connections` at a time."""
-
-    def fresh(spent: socket.socket) -> socket.socket:
-        spent.close()
-        return _connected(address)
-
-    return _run([_connected(address) for _ in range(connections)], requests, judge, fresh)
+    return _run(address, requests, judge, connections, one_each=True)
 
 
-def _run(
-    sockets: Sequence[socket.socket], requests: Sequence[bytes], judge: Judge, after: Callable[[socket.socket], socket.socket]
-) -> Turn:
-    poll = select.epoll()
-    waiting: dict[int, tuple[socket.socket, bytes]] = {}
-    pending: Iterator[bytes] = iter(requests)
+def _run(address: tuple[str, int], requests: Sequence[bytes], judge: Judge, connections: int, *, one_each: bool) -> Turn:
+    pending = iter(requests)
+    waiting: dict[int, tuple[socket.socket, bytes]] = {}  # descriptor -> connection, what came of the answer so far
     right = wrong = 0
-
-    def send(over: socket.socket, request: bytes) -> None:
-        over.send(request)  # a request here is far smaller than a socket's buffer
-        waiting[over.fileno()] = (over, b"")
-
     began = time.perf_counter()
-    for over, request in zip(sockets, islice(pending, len(sockets)), strict=False):
-        poll.register(over, select.EPOLLIN)
-        send(over, request)
-    while waiting:
-        ready = poll.poll(_STUCK_SECONDS)
-        if not ready:
-            break
-        for descriptor, _ in ready:
-            over, had = waiting[descriptor]
-            octets = over.recv(65_536)
-            verdict = judge(had + octets if had else octets) if octets else False
-            if verdict is None:
-                waiting[descriptor] = (over, had + octets)
-                continue
-            right, wrong = (right + 1, wrong) if verdict else (right, wrong + 1)
-            del waiting[descriptor]
-            for following_request in islice(pending, 1):
-                following = after(over)
-                if following is not over:
-                    poll.register(following, select.EPOLLIN)
-                send(following, following_request)
-    seconds = time.perf_counter() - began
-    poll.close()
-    return Turn(right, wrong, len(requests) - right - wrong, seconds)
+    with select.epoll() as poll:
+
+        def send(request: bytes, over: socket.socket | None = None) -> None:
+            if over is None:
+                over = _connected(address)
+                poll.register(over, select.EPOLLIN)
+            over.send(request)  # a request here is far smaller than a socket's buffer
+            waiting[over.fileno()] = (over, b"")
+
+        for request in islice(pending, connections):
+            send(request)
+        while waiting and (ready := poll.poll(_STUCK_SECONDS)):
+            for descriptor, _ in ready:
+                over, had = waiting[descriptor]
+                octets = over.recv(65_536)
+                verdict = judge(had + octets if had else octets) if octets else False
+                if verdict is None:
+                    waiting[descriptor] = (over, had + octets)
+                    continue
+                right, wrong = (right + 1, wrong) if verdict else (right, wrong + 1)
+                del waiting[descriptor]
+                following = next(pending, None)
+                if one_each or following is None or not octets:
+                    over.close()
+                if following is not None:
+                    send(following, None if over.fileno() < 0 else over)
+        for over, _ in waiting.values():
+            over.close()
+    return Turn(right, wrong, len(requests) - right - wrong, time.perf_counter() - began)
 
 
 def _connected(address: tuple[str, int]) -> socket.socket:

@@ -60,7 +60,7 @@ class Turn(NamedTuple):
 
 
 class DatagramLoad:
-    """A client of one server. Use one for all its turns; `close` it at the end."""
+    """A client of one server, for all its turns."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
