@@ -20,7 +20,7 @@ from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from struct import Struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import lmdb
@@ -168,10 +168,22 @@ class Table:
         """Every record in key order: the key as stored (long ones hashed), the stored octets."""
         yield from self._txn.cursor(db=self._databases[b"records"])
 
+    def entries(self, database: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Everything in one of the databases, in key order, as it is stored."""
+        yield from self._txn.cursor(db=self._databases[database])
+
+    @property
+    def data_file(self) -> Path:
+        return self.path / self._current / "data.mdb"
+
+    @property
+    def transaction(self) -> int:
+        """The number of the LMDB transaction whose snapshot this is."""
+        return int(self._txn.id())
+
     def stat(self) -> TableStat:
-        data = self.path / self._current / "data.mdb"
         entries = {name: int(self._txn.stat(db)["entries"]) for name, db in self._databases.items()}
-        return TableStat(entries[b"records"], entries[b"homed"], self.serial, data.stat().st_blocks * 512, self._current)
+        return TableStat(entries[b"records"], entries[b"homed"], self.serial, self.data_file.stat().st_blocks * 512, self._current)
 
     def _read_serial(self) -> int:
         return read_serial(self._txn, self._databases[b"meta"])
@@ -292,10 +304,10 @@ def unsealed(key: bytes, octets: bytes) -> bytes:
     return inner
 
 
-def read_serial(txn: lmdb.Transaction, meta: object) -> int:
+def read_serial(txn: lmdb.Transaction, meta: Any) -> int:
     """The change serial of a table, 0 if nothing was published yet."""
     octets = txn.get(b"serial", db=meta)
-    return 0 if octets is None else int(_SERIAL.unpack(unsealed(b"serial", octets))[0])
+    return 0 if octets is None else int(_SERIAL.unpack(unsealed(b"serial", bytes(octets)))[0])
 
 
 def stored_at(table: Table, key: bytes, octets: bytes) -> Stored:
