@@ -64,13 +64,13 @@ def stored_key(path: bytes) -> bytes | None:
     if not slash or len(name) > KEY_OCTETS_MAX or b"\0" in name:  # a key with NUL stands for a long identifier
         return None
     prefix = prefix.upper()
-    if prefix == b"0.NA":
-        suffix = suffix.upper()
-    elif not suffix.isascii():
+    if not suffix.isascii():
         try:
             suffix = normalize("NFC", suffix.decode()).encode()
         except UnicodeDecodeError:
             return None
+    if prefix == b"0.NA":
+        suffix = suffix.upper()
     return prefix + b"/" + suffix
 
 

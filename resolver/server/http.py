@@ -60,6 +60,10 @@ class HttpServer:
     def __len__(self) -> int:
         return len(self.connections)
 
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
+
     def start(self) -> None:
         """From here on connections are taken: by the kernel at once, by the event loop as soon as it turns."""
         loop = asyncio.get_running_loop()
@@ -112,6 +116,10 @@ class HttpConnection(asyncio.Protocol):
         self._complete = True  # the last request was read to its end
         self._keep = False
         self.deadline = time() + server.first_seconds
+
+    @property
+    def is_waiting(self) -> bool:
+        return self._waiting is not None
 
     # ---- asyncio calls
 

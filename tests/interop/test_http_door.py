@@ -242,14 +242,16 @@ async def test_a_record_that_fails_to_verify_leads_nowhere(tmp_path: Path) -> No
         assert node.recursion.verified == 3, "a failed verdict is not remembered"
 
 
-async def test_a_changed_table_is_not_believed_because_the_record_was_once_verified(client: Client) -> None:
+async def test_a_changed_table_is_not_believed_because_the_record_was_once_verified(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert (await client.ask(f"/{PRODUCT}"))[0].status == 302
     node = client.node
     assert node.desk.table is not None
     found = node.desk.table.get(PRODUCT.encode())
     assert found is not None
     changed = found.replace(b"example.org", b"exomple.org")
-    node.desk.table.get = lambda *_: changed  # type: ignore[assignment]
+    monkeypatch.setattr(node.desk.table, "get", lambda *_: changed)
     response, text = await client.ask(f"/{PRODUCT}")
     assert response.status == 502
     assert "no key of 0.NA/88.118 made this signature" in text
