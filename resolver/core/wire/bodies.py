@@ -21,8 +21,6 @@ from resolver.core.record import Value
 from resolver.core.wire.framing import U32, Reader, pack_data, pack_text
 from resolver.core.wire.values import VALUE_OCTETS_MIN, encode_values, read_value
 
-SITE_INFO_NAME = b"/"
-
 
 class ResolutionRequest(NamedTuple):
     """`name` is in octets since it is answered as asked, and may be anything. Types are as written."""
@@ -109,7 +107,7 @@ def decode_resolution_response(body: bytes) -> ResolutionResponse:
 
 
 def decode_site_info_request(body: bytes) -> bytes:
-    """The name in the request: deployed clients send SITE_INFO_NAME, and nothing depends on it."""
+    """The name in the request: deployed clients send "/", and nothing depends on it."""
     return Reader(body, "site info request").data("name")
 
 
