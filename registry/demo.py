@@ -94,6 +94,7 @@ async def _demo(directory: Path, once: bool) -> int:
         if not await _done_before(walk, stop):
             return 130
         if once:
+            print("\nThe walk is done and the tree ends. Without --once it stays up, and these commands work.", flush=True)
             return 0 if walk.result() else 3
         print("\nThe tree stays up. Ctrl-C ends it.", flush=True)
         await stop.wait()
