@@ -6,6 +6,7 @@ exchange early. What is told in the end then names the better reason: an answer 
 """
 
 import asyncio
+import errno
 import os
 import secrets
 import socket
@@ -13,11 +14,12 @@ import time
 from collections.abc import Callable
 
 from resolver.core import limits
-from resolver.core.errors import FormatError, UnreachableError
+from resolver.core.errors import FormatError, OverloadError, UnreachableError
 from resolver.core.exchange import UDP, Endpoint, Exchange, Told
 from resolver.core.identifier import Identifier
 from resolver.core.wire.handle import ENVELOPE_OCTETS, decode_envelope
 
+_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # errors that say nothing about the server
 _AT_ONCE = 64  # datagrams read before others get their turn
 _DATAGRAM_OCTETS = 65_535
 
@@ -36,7 +38,8 @@ class Client:
     async def ask(self, identifier: Identifier, endpoint: Endpoint, patience: float, recursive: bool = False) -> Told:
         """What the server at `endpoint` says of `identifier` within `patience` seconds.
 
-        Raises UnreachableError, or FormatError if what came cannot be read; both name the server.
+        Raises UnreachableError, or FormatError if what came cannot be read; both name the server. OverloadError if it is this
+        machine that has no socket left.
         """
         exchange = Exchange(identifier, self._random_id(), self._clock(), recursive)
         try:
@@ -46,6 +49,10 @@ class Client:
             raise FormatError(f"{endpoint} answers what cannot be read: {error}") from None
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else str(error)
+            if error.errno in _OURS:
+                raise OverloadError(
+                    f"no socket is left to ask {endpoint}: {why}; see `ulimit -n`, or lower recursion_walks"
+                ) from None
             raise UnreachableError(f"{endpoint} cannot be reached: {why}") from None
 
     async def _over_udp(self, exchange: Exchange, endpoint: Endpoint, patience: float) -> Told:

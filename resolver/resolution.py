@@ -31,7 +31,7 @@ __all__ = ["Resolution", "Resolver", "Step"]
 
 
 class Asker(Protocol):
-    """One exchange with one server; `client.Client` is one. Raises UnreachableError or FormatError."""
+    """One exchange with one server; `client.Client` is one. Raises UnreachableError, FormatError or OverloadError."""
 
     async def ask(self, identifier: Identifier, endpoint: Endpoint, patience: float, recursive: bool = False) -> Told: ...
 
@@ -172,7 +172,7 @@ class Resolver:
     async def _outcome(self, ask: Ask) -> Told | WaymarkError:
         try:
             return await self._client.ask(ask.identifier, ask.endpoint, ask.patience, ask.recursive)
-        except (UnreachableError, FormatError) as error:
+        except (UnreachableError, FormatError, OverloadError) as error:
             return error
 
     # ---- one server's word
@@ -199,8 +199,10 @@ class Resolver:
 
     async def _weigh(self, identifier: Identifier, server: Contact, said: Told | WaymarkError) -> Resolution:
         """What is to be thought of the one answer that was asked for. Raises WaymarkError if it is none."""
-        if isinstance(said, WaymarkError):
+        if isinstance(said, FormatError):
             raise UnreachableError(str(said))
+        if isinstance(said, WaymarkError):
+            raise said
         if said.code in (Code.SUCCESS, Code.VALUES_NOT_FOUND):
             if said.name is not None and said.name != identifier:
                 raise UnreachableError(f"{server.address} was asked for {identifier} and answers for {said.name}")

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from resolver.core import limits, trust
 from resolver.core.attempts import Attempt, Attempts
-from resolver.core.errors import FormatError, ReferralError, SignatureError, UnreachableError, WaymarkError
+from resolver.core.errors import FormatError, OverloadError, ReferralError, SignatureError, UnreachableError, WaymarkError
 from resolver.core.exchange import TCP, Endpoint, Told
 from resolver.core.held import Held, Negative, RecordCache, hold
 from resolver.core.identifier import Identifier, scope
@@ -139,7 +139,7 @@ class Walk:
         return None
 
     def receive(self, said: Told | WaymarkError, now: float) -> None:
-        """What came of the exchange: what the server said, or the UnreachableError or FormatError that came instead."""
+        """What came of the exchange: what the server said, or the UnreachableError, FormatError or OverloadError instead."""
         attempt = self._attempt
         assert attempt is not None, "an answer follows an ask"
         try:
@@ -153,6 +153,9 @@ class Walk:
             self._note(error, attempt, now)
         except (ReferralError, SignatureError) as error:
             self._note(error, attempt, now)
+        except OverloadError as error:  # ours: no other server would fare better
+            self._note(error, attempt, now)
+            self._fail(error)
 
     # ---- an answer
 

@@ -2,14 +2,15 @@
 
 import asyncio
 import os
+import resource
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
 from resolver.client import Client
-from resolver.core.errors import FormatError, UnreachableError
+from resolver.core.errors import FormatError, OverloadError, UnreachableError
 from resolver.core.exchange import TCP, UDP, Endpoint, Told
 from resolver.core.identifier import Identifier
 from resolver.core.record import Value
@@ -200,6 +201,24 @@ async def test_nobody_listens() -> None:
             await ask(Endpoint(protocol, "127.0.0.1", port), patience=5)
     with pytest.raises(UnreachableError, match=r"tcp \[2001:db8::1\]:2641"):
         await ask(Endpoint(TCP, "2001:db8::1", 2641))
+
+
+async def test_no_file_is_left_to_open() -> None:
+    async with udp_server(lambda request: fragment(reply(request))) as endpoint:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 1, hard))
+        spare = []
+        with suppress(OSError):
+            while True:
+                spare.append(os.dup(1))
+        try:
+            with pytest.raises(OverloadError, match=f"no socket is left to ask {endpoint}: Too many open files"):
+                await Client().ask(NAME, endpoint, 5)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for number in spare:
+                os.close(number)
+        assert await ask(endpoint) == TRUE
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pytest
 
 from resolver.core import limits
-from resolver.core.errors import FormatError, ReferralError, UnreachableError, WaymarkError
+from resolver.core.errors import FormatError, OverloadError, ReferralError, UnreachableError, WaymarkError
 from resolver.core.exchange import Told
 from resolver.core.identifier import Identifier
 from resolver.core.limits import Limits
@@ -260,6 +260,12 @@ SCENARIOS: dict[str, list[Asks | Passes | Down | Up | Says | Changes]] = {
         Asks("88.118/ABC", UnreachableError),
     ],
     "a delegation as a referral": [Changes(referral("0.NA/88.118")), Asks("88.118/ABC", asked=THE_WAY)],
+    "no socket of ours is left: busy, and no server is blamed": [
+        Says(1008, "88.118.8/XYZ", OverloadError("no socket is left")),
+        Asks("88.118.8/XYZ", OverloadError, asked=[*THE_WAY[:3], "udp 1118 0.NA/88.118.8", "udp 1008 88.118.8/XYZ"]),
+        Says(1008, "88.118.8/XYZ", lambda true: true),
+        Asks("88.118.8/XYZ", asked=["udp 1008 88.118.8/XYZ"]),
+    ],
     "a referral in a circle": [Changes(referral("0.NA/88")), Asks("88.118/ABC", ReferralError)],
     "a referral upward": [Changes(referral("0.0/0.0")), Asks("88.118/ABC", ReferralError)],
     "a referral sideways": [Changes(more_delegations), Changes(referral("0.NA/88.119")), Asks("88.118/ABC", ReferralError)],
