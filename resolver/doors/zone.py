@@ -24,7 +24,8 @@ from resolver.core.identifier import PREFIX_AUTHORITY, Identifier, parent_prefix
 from resolver.core.message import Answer, Failed, NotFound, Outcome, Referral, Refused
 from resolver.core.owner import NAME_SERVER_LABEL, SIGNATURE_LABEL, digest_of, identifier_of, zone_labels, zone_prefix
 from resolver.core.wire.dns import ERROR_NOT_AUTHORITATIVE, ERROR_NOT_SUPPORTED, encode_name, labels_of
-from resolver.table import Table
+from resolver.core.wire.stored import GONE, read_stored
+from resolver.table import Table, record_key
 
 _ROOT_PREFIXES = (PREFIX_AUTHORITY, "0.0")
 _PREFIX_RECORDS = [b"na", b"0"]
@@ -115,37 +116,44 @@ class Zones:
 
     def place(self, table: Table, labels: list[bytes]) -> Place:
         first, rest = (labels[0], labels[1:]) if labels else (b"", [])
-        if first == SIGNATURE_LABEL:
-            outcome = _find(table, rest)
-            if isinstance(outcome, Answer):
-                return Owner(outcome, self._holding(table.zone_of(outcome.record.key), labels), signature=True)
-        elif first == NAME_SERVER_LABEL:
+        if first == NAME_SERVER_LABEL:
             prefix = _zone_at(rest)
             if prefix is not None and table.is_homed(prefix):
                 return NameServer(self.zone(prefix))
-        else:
-            outcome = _find(table, labels)
-            if isinstance(outcome, Answer):
-                return Owner(outcome, self._holding(table.zone_of(outcome.record.key), labels), signature=False)
-            if labels[-2:] == _PREFIX_RECORDS and isinstance(outcome, Referral | Refused):
-                return _kept_elsewhere(labels, outcome)
-            prefix = _zone_at(labels)
-            if prefix is not None and table.is_homed(prefix):
-                return Apex(self.zone(prefix), self._above(table, prefix))
-            if prefix is not None and isinstance(delegation := table.find(prefix_record(prefix)), Answer):
-                return Cut(self.zone(prefix), self.zone(parent_prefix(prefix)), True, delegation)
-        return self._unfound(table, labels)
+        signature = first == SIGNATURE_LABEL
+        identifier = _identifier(table, rest if signature else labels)
+        if identifier is not None:
+            answer = _record(table, identifier)
+            if answer is not None:
+                return Owner(answer, self._holding(scope(identifier), labels), signature)
+            if identifier.is_prefix_record:
+                return self._unkept(table, identifier, labels)
+        return self._unowned(table, labels)
 
-    def _unfound(self, table: Table, labels: list[bytes]) -> Place:
-        """The place of a name that is no owner, no apex and no name server."""
-        match table.find_absent(_nearest_prefix(labels[1:])):
+    def _unkept(self, table: Table, identifier: Identifier, labels: list[bytes]) -> Place:
+        """The place of a prefix record that is not in the table: one that does not exist, or that others keep."""
+        match table.find(identifier):
+            case NotFound(prefix):
+                return Absent(self._holding(prefix, labels))
+            case Referral(prefix):
+                why = f"the servers of {prefix} lead to it"
+            case _:
+                why = "it is not below a prefix homed here"
+        return Elsewhere(f"{identifier} is kept by its parent prefix: {why}; DNS cannot refer there, Handle can")
+
+    def _unowned(self, table: Table, labels: list[bytes]) -> Place:
+        """The place of a name that is no owner's: the nearest prefix, from the name itself upward, that is homed or delegated."""
+        itself = _zone_at(labels)
+        match table.find_absent(_nearest_prefix(labels[1:]) if itself is None else itself):
+            case NotFound(prefix) if prefix == itself:
+                return Apex(self.zone(prefix), self._above(table, prefix))
             case NotFound(prefix):
                 zone = self._holding(prefix, labels)
                 below = zone_prefix(labels)
                 is_empty = labels in ROOT_BRANCHES or (below is not None and table.has_prefixes_below(below))
                 return Empty(zone) if is_empty else Absent(zone)
             case Referral(prefix, delegation):
-                return Cut(self.zone(prefix), self.zone(parent_prefix(prefix)), False, Answer(delegation))
+                return Cut(self.zone(prefix), self.zone(parent_prefix(prefix)), prefix == itself, Answer(delegation))
             case _:
                 return Elsewhere(Refused().reason)
 
@@ -198,17 +206,18 @@ class Zones:
 # ---- names and prefixes
 
 
-def _find(table: Table, labels: list[bytes]) -> Outcome | None:
-    """What the table says of the owner name `labels`; None if no identifier can have it."""
-    if len(labels) < 2:
-        return None
-    digest = digest_of(labels[0])
+def _identifier(table: Table, labels: list[bytes]) -> Identifier | None:
+    """The identifier that has this owner name; None if there is none, or its label is a hash that the table does not know."""
+    digest = digest_of(labels[0]) if labels else None
     if digest is None:
-        identifier = identifier_of(labels)
-    else:
-        prefix = zone_prefix(labels[1:])
-        identifier = None if prefix is None else table.unhashed(prefix, digest)
-    return None if identifier is None else table.find(identifier)
+        return identifier_of(labels) if labels else None
+    prefix = zone_prefix(labels[1:])
+    return None if prefix is None else table.unhashed(prefix, digest)
+
+
+def _record(table: Table, identifier: Identifier) -> Answer | None:
+    octets = table.get(record_key(identifier.key))
+    return None if octets is None or octets[1] & GONE else Answer(read_stored(identifier.key, octets))
 
 
 def _zone_at(labels: list[bytes]) -> str | None:
@@ -226,14 +235,6 @@ def _nearest_prefix(labels: list[bytes]) -> str:
         if prefix is not None:
             return prefix
     return PREFIX_AUTHORITY
-
-
-def _kept_elsewhere(labels: list[bytes], outcome: Outcome | None) -> Elsewhere:
-    record = identifier_of(labels)
-    keeper = (
-        f"the servers of {outcome.prefix} lead to it" if isinstance(outcome, Referral) else "it is not below a prefix homed here"
-    )
-    return Elsewhere(f"{record} is kept by its parent prefix: {keeper}; DNS cannot refer there, Handle can")
 
 
 def _not_told(outcome: Outcome) -> Place:
