@@ -111,7 +111,7 @@ class RegistryClient:
         """Raises NotRegisteredError if it is not there, or gone."""
         return await self._asked("GET", _address("identifiers", identifier))
 
-    async def history(self, identifier: str) -> AsyncIterator[Document]:
+    async def history(self, identifier: str) -> AsyncGenerator[Document, None]:
         """All versions, newest first: serial, time, actor, action, and the values or "gone"."""
         parameters: dict[str, str] = {"limit": str(limits.page_items.default)}
         while True:
@@ -124,7 +124,7 @@ class RegistryClient:
 
     # ---- many identifiers
 
-    async def list(self, prefix: str) -> AsyncIterator[Document]:
+    async def list(self, prefix: str) -> AsyncGenerator[Document, None]:
         """Identifier and serial of each record under `prefix`, ascending."""
         async for item in self._pages("/v1/identifiers", {"prefix": prefix, "limit": str(limits.page_items.default)}):
             yield item
@@ -158,7 +158,7 @@ class RegistryClient:
         """Hands a prefix down: {"prefix"} hosted here, with "servers" and "proof" to the child's own node. The prefix record."""
         return await self._asked("POST", "/v1/prefixes", delegation)
 
-    async def prefixes(self) -> AsyncIterator[Document]:
+    async def prefixes(self) -> AsyncGenerator[Document, None]:
         """The prefixes that are homed here or delegated from here."""
         async for item in self._pages("/v1/prefixes", {}):
             yield item
@@ -167,7 +167,7 @@ class RegistryClient:
         """Makes a token; "secret" in the reply is shown this once."""
         return await self._asked("POST", "/v1/tokens", {"name": name, "role": role, "prefixes": [*prefixes]}, tries=1)
 
-    async def tokens(self) -> AsyncIterator[Document]:
+    async def tokens(self) -> AsyncGenerator[Document, None]:
         """All tokens, without their secrets."""
         async for item in self._pages("/v1/tokens", {}):
             yield item
@@ -178,7 +178,7 @@ class RegistryClient:
 
     # ---- one exchange
 
-    async def _pages(self, path: str, parameters: Mapping[str, str]) -> AsyncIterator[Document]:
+    async def _pages(self, path: str, parameters: Mapping[str, str]) -> AsyncGenerator[Document, None]:
         asked = dict(parameters)
         while True:
             page = await self._asked("GET", path, parameters=asked)
@@ -276,7 +276,9 @@ def _address(resource: str, identifier: str) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    """In a few words; a time limit has none of its own."""
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return error.strerror or str(error)
-    return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
+    """In a few words."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "the connection was cut"

@@ -129,6 +129,7 @@ class _Import:
         self._pending: deque[_Pending] = deque()
         self._room = asyncio.Event()
         self._all_read = False
+        self._reached = False  # something listens at the registry's address
         self._broken: Exception | None = None  # what broke while lines were made, inside the sender
         self._begun = self._pulse = self._heard = time.monotonic()
 
@@ -144,6 +145,7 @@ class _Import:
         except BaseException:
             with suppress(WaymarkError):
                 self._note()
+                self._tell()
             raise
         finally:
             self._errors.close()
@@ -203,7 +205,7 @@ class _Import:
 
     async def _send_all(self) -> None:
         """Opens a stream, and another whenever one breaks, until every row is settled or patience ends."""
-        wait, patience = FIRST_WAIT_SECONDS, min(FIRST_CONTACT_SECONDS, self._options.patience_seconds)
+        wait = FIRST_WAIT_SECONDS
         while True:
             rows = self._counts["rows"]
             try:
@@ -212,7 +214,10 @@ class _Import:
                 if self._broken is not None:
                     raise self._broken from None
                 if self._counts["rows"] > rows:
-                    wait, patience = FIRST_WAIT_SECONDS, self._options.patience_seconds
+                    wait = FIRST_WAIT_SECONDS
+                patience = self._options.patience_seconds
+                if not self._reached:
+                    patience = min(FIRST_CONTACT_SECONDS, patience)
                 waited = time.monotonic() - self._heard
                 if waited + wait > patience:
                     raise UnreachableError(
@@ -235,6 +240,7 @@ class _Import:
 
     async def _lines(self) -> AsyncIterator[bytes]:
         """Blocks of lines. It runs inside the HTTP client, which would take an exception for a broken line: so it is kept."""
+        self._reached = True
         unanswered = [pending.line for pending in self._pending if pending.fault is None]
         if unanswered:
             yield b"".join(unanswered)
