@@ -31,7 +31,7 @@ def notice_page(status: int, view: View, reader: Reader, desk: Desk) -> HttpRepl
             content["hint"] = _code_hint(view.identifier.suffix, reader.language)
             content["meant"] = near(view.identifier, desk.table)
         case NotFound(_, gone_since):
-            content |= {"heading": "gone", "text": word(reader.language, "gone-text", identifier=name), "since": gone_since}
+            content |= {"heading": "gone", "text": word(reader.language, "gone-text"), "since": gone_since}
         case Referral(prefix, delegation):
             doors = http_doors(delegation, view.identifier)
             content |= {"heading": "elsewhere", "text": word(reader.language, "elsewhere-text", prefix=prefix)}

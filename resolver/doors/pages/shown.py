@@ -1,6 +1,5 @@
 """Handle values as people read them: a word for the type, the data in a line or two, a link where it leads somewhere."""
 
-import json
 import re
 from typing import NamedTuple
 
@@ -9,7 +8,7 @@ from resolver.core.identifier import Identifier
 from resolver.core.record import TYPE_SITE, Value
 from resolver.core.wire.admin import decode_admin
 from resolver.core.wire.framing import Reader as OctetReader
-from resolver.core.wire.json import printable
+from resolver.core.wire.json import document_from_octets, printable
 from resolver.core.wire.site import PROTOCOL_HTTP, PROTOCOL_HTTPS, PROTOCOL_TCP, PROTOCOL_UDP, decode_site
 from resolver.core.wire.values import read_references
 from resolver.doors.pages.words import type_word, word
@@ -40,7 +39,7 @@ def shown(value: Value, language: str) -> Shown:
     label = type_word(language, value.type)
     try:
         text, identifiers = _described(value, language)
-    except (FormatError, ValueError):
+    except (FormatError, UnicodeDecodeError):
         text, identifiers = None, ()
     if text is None:
         text = printable(value.data)
@@ -71,7 +70,7 @@ def _described(value: Value, language: str) -> tuple[str | None, tuple[str, ...]
             ]
             return "\n".join(ways), ()
         case "JWK":
-            key = json.loads(value.data)
+            key = document_from_octets(value.data, "JWK")
             return (f"{key['crv']}  {key['x']}", ()) if isinstance(key, dict) and {"crv", "x"} <= key.keys() else (None, ())
     return None, ()
 

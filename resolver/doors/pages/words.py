@@ -44,7 +44,6 @@ _WORDS: dict[str, tuple[str, str]] = {
     "owner": ("持有者", "Owner"),
     "holder-of": ("前缀 {prefix} 的持有者", "holder of prefix {prefix}"),
     "held-by": ("{name}（前缀 {prefix}）", "{name} (prefix {prefix})"),
-    "administrator": ("管理者", "Administrator"),
     "changed": ("最近变更", "Last change"),
     "version": ("版本号", "Serial"),
     "valid-until": ("签名有效期至", "Signature valid until"),
@@ -83,10 +82,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "check-digit": ("{code} 的校验位应为 {expected}。", "The check digit of {code} should be {expected}."),
     "did-you-mean": ("您要找的是不是", "Did you mean"),
     "gone": ("该标识已注销", "This identifier was deleted"),
-    "gone-text": (
-        "{identifier} 已于以下时间注销，不会再分配给其他对象：",
-        "{identifier} was deleted, and is never given to anything else. Since:",
-    ),
+    "gone-text": ("它不会再分配给其他对象。", "It is never given to anything else."),
+    "gone-since": ("注销时间", "Deleted at"),
     "elsewhere": ("请到负责该前缀的节点查询", "Another node answers for this"),
     "elsewhere-text": ("前缀 {prefix} 已委托给其他服务器。", "Prefix {prefix} is delegated to other servers."),
     "elsewhere-none": (
