@@ -23,6 +23,8 @@ from resolver.anchor import read_anchor
 from resolver.config import read_config
 from resolver.core import owner, trust
 from resolver.core.identifier import Identifier
+from resolver.core.wire.dns import decode_query, is_answerable
+from resolver.core.wire.handle import decode_message
 from resolver.core.wire.json_text import public_values_text
 from resolver.core.wire.stored import HEAD_OCTETS, decode_stored, encode_stored, read_stored
 from resolver.core.wire.values import decode_values, encode_values
@@ -82,6 +84,7 @@ def wire_steps(tree: Tree) -> Iterator[Step]:
     stored = _stored(table)
     encoded = [octets[HEAD_OCTETS:] for _, octets in stored]
     decoded = [decode_values(octets) for octets in encoded]
+    queries = [questions.dns(dns_labels(i), i) for i in range(INPUTS)]
     yield Step("table: get", table.get, keys)
     yield Step("table: find, as an outcome", table.find, [Identifier.decode(key) for key in keys])
     yield Step("stored record: read", lambda item: read_stored(*item), stored)
@@ -91,6 +94,9 @@ def wire_steps(tree: Tree) -> Iterator[Step]:
     yield Step("values: encode", encode_values, decoded)
     yield Step("values: as JSON text", public_values_text, encoded)
     yield Step("identifier: parse", Identifier.parse, [key.decode() for key in keys])
+    yield Step("Handle request: decode", decode_message, [questions.handle(key, i) for i, key in enumerate(keys)])
+    yield Step("DNS query: header check", is_answerable, queries)
+    yield Step("DNS query: decode, with EDNS", lambda query: decode_query(query, 1232), queries)
     yield Step("owner name: label to suffix", owner.suffix_of, [data.digits(i).encode() for i in range(INPUTS)])
     yield Step("owner name: labels to prefix", owner.zone_prefix, [dns_labels(i)[1:4] for i in range(INPUTS)])
 
