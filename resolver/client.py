@@ -79,12 +79,13 @@ class Client:
                 if told is not None and not result.done():
                     result.set_result(told)
                 if result.done() or not left:
-                    loop.remove_reader(sock)
+                    loop.remove_reader(descriptor)
                     return
 
         with _socket(endpoint, socket.SOCK_DGRAM) as sock:
+            descriptor = sock.fileno()
             sock.connect((endpoint.address, endpoint.port))
-            loop.add_reader(sock, readable)
+            loop.add_reader(descriptor, readable)
             try:
                 for datagram in exchange.datagrams:
                     sock.send(datagram)
@@ -97,7 +98,7 @@ class Client:
                     raise FormatError(f"only some datagrams of the answer came within {patience:.2g} s") from None
                 raise UnreachableError(f"{endpoint} did not answer within {patience:.2g} s") from None
             finally:
-                loop.remove_reader(sock)
+                loop.remove_reader(descriptor)
 
     async def _over_tcp(self, exchange: Exchange, endpoint: Endpoint, patience: float) -> Told:
         loop = asyncio.get_running_loop()
