@@ -11,7 +11,6 @@ import logging
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from secrets import token_hex
 from typing import NamedTuple
 
 from aiohttp import web
@@ -111,7 +110,7 @@ def make_app(service: Service, config: RegistryConfig) -> web.Application:
 
 async def _sign(request: web.Request, response: web.StreamResponse) -> None:
     """What every reply says: which request it answers, and who answers, without versions."""
-    response.headers["X-Request-Id"] = request.get(_REQUEST_ID) or request_id(request) or token_hex(8)
+    response.headers["X-Request-Id"] = request.get(_REQUEST_ID) or request_id(request)
     response.headers["Server"] = "waymark"
 
 
@@ -138,7 +137,7 @@ def _answering(metrics: ApiMetrics) -> Middleware:
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         begun = time.perf_counter()
-        name = request[_REQUEST_ID] = request_id(request) or token_hex(8)
+        name = request[_REQUEST_ID] = request_id(request)
         response: web.StreamResponse
         try:
             response = await handler(request)
@@ -192,4 +191,4 @@ async def _expect(request: web.Request) -> web.Response | None:
         request.writer.output_size = 0  # so that the reply's own head is still seen as the first thing sent
         return None
     refused = Problem("bad-expectation", f"Expect: {request.headers.get('Expect', '')[:40]!r} is not understood", "Expect")
-    return problem_reply(refused, request_id(request) or token_hex(8))
+    return problem_reply(refused, request_id(request))

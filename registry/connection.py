@@ -7,7 +7,6 @@ everything else."""
 
 import asyncio
 import logging
-from secrets import token_hex
 from typing import Any
 
 from aiohttp import web
@@ -15,6 +14,7 @@ from aiohttp import web
 from registry.config import RegistryConfig
 from registry.documents import to_octets
 from registry.problems import RETRY_SECONDS, Problem
+from registry.requests import request_id
 from resolver.core import limits
 
 HEADER_OCTETS, HEADERS = 8192, 64
@@ -39,7 +39,7 @@ class Connection(web.RequestHandler):
         else:
             _log.error("request broke outside its handler", exc_info=exc)
             problem = Problem("internal", "this is a fault of the server; its log has more", status=status)
-        name = token_hex(8)
+        name = request_id(request)
         response = web.Response(body=to_octets(problem.document(name)), status=status, content_type="application/problem+json")
         response.headers["X-Request-Id"] = name
         response.force_close()

@@ -5,6 +5,8 @@ Everything here either returns what was asked for or raises `Refusal` with the p
 
 import re
 from base64 import b64decode, urlsafe_b64encode
+from itertools import count
+from secrets import token_hex
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
@@ -20,6 +22,7 @@ NDJSON_NAMES = (NDJSON, "application/ndjson", "application/jsonl", "application/
 
 _ENTITY_TAG = re.compile(r'"([1-9][0-9]{0,18})"')
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~-]{1,64}")
+_THIS_PROCESS, _REQUESTS = token_hex(4), count(1)
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -42,10 +45,10 @@ def refused_secret() -> Refusal:
     return Refusal("bad-token", "the token is unknown or was revoked", "Authorization", _challenge('error="invalid_token"'))
 
 
-def request_id(request: web.BaseRequest) -> str | None:
-    """The client's own name for this request, if it gave one that is safe to repeat."""
+def request_id(request: web.BaseRequest) -> str:
+    """The client's own name for this request, if it gave one that is safe to repeat; else a new one, unique over restarts."""
     sent = request.headers.get("X-Request-Id", "")
-    return sent if _REQUEST_ID.fullmatch(sent) else None
+    return sent if _REQUEST_ID.fullmatch(sent) else f"{_THIS_PROCESS}-{next(_REQUESTS):x}"
 
 
 def entity_tag(serial: int) -> str:

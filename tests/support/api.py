@@ -20,13 +20,12 @@ from yarl import URL
 
 import schemas
 from registry.api import make_app
-from registry.config import RegistryConfig, one_server_site
+from registry.config import RegistryConfig
 from registry.connection import Listener
 from registry.keys import KeyDirectory
-from registry.service import Actor, Delegation, Service
-from resolver.core.limits import Limits
+from registry.service import Delegation, Service
+from tests.support.registry import OPERATOR, registry_config
 
-OPERATOR = Actor("operator", "operator")
 PREFIX = "88.101"
 VALUES = [{"index": 1, "type": "URL", "data": "https://example.org/p/1"}, {"index": 2, "type": "NAME", "data": "电源模块"}]
 
@@ -41,8 +40,8 @@ class Registry(NamedTuple):
 
 @asynccontextmanager
 async def running(path: Path, database: str | None = None, **bounds: int) -> AsyncIterator[Registry]:
-    """A registry of 88.101 and 88.101.L5 with its truth under `path`, or in `database`. Started again on the same path, it goes on."""
-    config = config_in(path, database, **bounds)
+    """A registry of 88.101 and 88.101.L5, its truth under `path` or in `database`. Started again on one path, it goes on."""
+    config = registry_config(path, database, (), **bounds)
     first = not config.keys.exists()
     if first:
         config.keys.mkdir(mode=0o700)
@@ -69,15 +68,6 @@ async def running(path: Path, database: str | None = None, **bounds: int) -> Asy
             await listener.close()
     finally:
         await service.close()
-
-
-def config_in(path: Path, database: str | None = None, **bounds: int) -> RegistryConfig:
-    """The configuration of a registry that has everything under `path`."""
-    return RegistryConfig(
-        path=path / "registry.toml", listen="127.0.0.1", port=0, database=database or str(path / "truth.db"), table=path / "table",
-        keys=path / "keys", anchor=path / "anchor.json", node=one_server_site("127.0.0.1", 2641, 8000), envelope=frozenset(),
-        limits=Limits(bounds),
-    )  # fmt: skip
 
 
 class Reply(NamedTuple):

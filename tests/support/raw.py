@@ -9,20 +9,15 @@ from tests.support.api import Reply
 SECONDS = 20.0  # for one exchange, however it goes
 
 
-async def exchange(address: str, octets: bytes, *, whole: bool = True) -> Reply | None:
-    """Sends `octets` and reads to the end of the connection, or of the first reply. None if nothing came, unless `whole`."""
+async def exchange(address: str, octets: bytes) -> Reply:
+    """Sends `octets` and reads the first reply."""
     host, _, port = address.removeprefix("http://").rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
         async with asyncio.timeout(SECONDS):
             writer.write(octets)
-            head = await reader.readuntil(b"\r\n\r\n")
-            status, headers = parse_head(head)
+            status, headers = parse_head(await reader.readuntil(b"\r\n\r\n"))
             return Reply(status, headers, await reader.readexactly(int(headers["Content-Length"])))
-    except (asyncio.IncompleteReadError, ConnectionError):
-        if whole:
-            raise
-        return None
     finally:
         writer.close()
 

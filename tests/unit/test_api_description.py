@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -10,12 +11,13 @@ from openapi_spec_validator import validate
 
 import registry
 import schemas
-from registry.api import OPEN, ROUTES
-from registry.bulk import write_from_line
-from registry.documents import delegation_from_json, to_octets, token_from_json, write_from_json
+from registry.api import OPEN, ROUTES, make_app
+from registry.documents import delegation_from_json, to_octets, token_from_json, write_from_json, write_from_line
 from registry.problems import KINDS
+from registry.service import Service
 from resolver.core.identifier import Identifier
 from tests.support.api import resolved, validator
+from tests.support.registry import registry_config
 
 OPENAPI = schemas.openapi()
 DOCUMENTS: dict[str, dict[str, Any]] = OPENAPI["components"]["schemas"]
@@ -27,8 +29,13 @@ def test_it_is_valid_openapi() -> None:
     validate(OPENAPI)
 
 
-def test_it_has_every_route_and_no_other() -> None:
+def test_it_has_every_route_and_no_other(tmp_path: Path) -> None:
     assert OPERATIONS.keys() == {(route.method, route.path) for route in ROUTES}
+    app = make_app(Mock(Service), registry_config(tmp_path))
+    served = {
+        (route.method, route.resource.canonical) for route in app.router.routes() if route.resource and route.method != "HEAD"
+    }
+    assert served == OPERATIONS.keys()
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")

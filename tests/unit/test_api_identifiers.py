@@ -2,13 +2,13 @@
 against the API's description by the client."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 
 import pytest
 
 from resolver.core.identifier import Identifier
-from tests.support.api import VALUES, Registry, running
+from tests.support.api import VALUES, Registry, Reply, running
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ async def test_the_same_idempotency_key_gives_the_same_reply(registry: Registry)
 
 
 async def test_an_idempotency_key_under_concurrency_makes_one_change(registry: Registry) -> None:
-    def put() -> object:
+    def put() -> Coroutine[None, None, Reply]:
         return registry.client.put("/v1/identifiers/88.101/C", {"values": VALUES}, Idempotency_Key="twice")
 
     replies = await asyncio.gather(*(put() for _ in range(20)))

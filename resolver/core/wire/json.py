@@ -338,4 +338,11 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice in one object, and which of the two is meant cannot be known")
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_no_twins, parse_constant=_refuse_constant)
