@@ -19,21 +19,17 @@ What is said where the protocol leaves a choice:
 """
 
 from collections.abc import Coroutine
-from datetime import UTC, datetime
-from functools import lru_cache
 from struct import Struct
-from struct import error as struct_error
 from typing import Any, NamedTuple
 
 from resolver.core import limits
 from resolver.core.cache import AnswerCache
 from resolver.core.errors import CorruptError, FormatError, WaymarkError
 from resolver.core.identifier import PREFIX_AUTHORITY, Identifier
-from resolver.core.message import Answer, AnsweringRecord, Failed, NotFound, Outcome, Query, Referral, Refused
-from resolver.core.record import INDEX_SIGNATURE, TYPE_SIGNATURE, TYPE_SITE
+from resolver.core.message import Answer, Failed, NotFound, Outcome, Query, Referral, Refused
 from resolver.core.wire import bodies
 from resolver.core.wire.fragments import PIECE_OCTETS, Reassembler
-from resolver.core.wire.framing import U32, pack_data
+from resolver.core.wire.framing import pack_data
 from resolver.core.wire.handle import (
     AUTHORITATIVE,
     BODY_AT,
@@ -51,11 +47,20 @@ from resolver.core.wire.handle import (
 )
 from resolver.core.wire.reply import MESSAGE_OCTETS, Finished, addressed, finish, repeated
 from resolver.core.wire.selection import Selection
-from resolver.core.wire.site import PROTOCOL_TCP, PROTOCOL_UDP, addresses, decode_site, encode_site
-from resolver.core.wire.stored import ALL_PUBLIC, GONE, HEAD_OCTETS, read_stored
-from resolver.core.wire.values import decode_values
+from resolver.core.wire.site import encode_site
+from resolver.core.wire.stored import GONE
 from resolver.desk import Desk
 from resolver.doors import Ready, Reply
+from resolver.doors.handle_body import (
+    EVERYTHING,
+    NO_LISTS,
+    NO_SESSION,
+    not_found,
+    not_supported,
+    resolved,
+    resolved_from_stored,
+    served_elsewhere,
+)
 from resolver.metrics import OUTCOMES, cell
 from resolver.table import Table
 
@@ -63,12 +68,8 @@ from resolver.table import Table
 _REQUEST = Struct(">4sIIIIIIIHBBIII")
 _NAME_AT = _REQUEST.size
 _NO_CREDENTIAL = bytes(4)
-_NO_LISTS = bytes(8)  # of indexes and types
-_COMMON_LISTS_OCTETS = 64
 _KEPT_OCTETS = 256  # of a kept reply, apart from its body: headers, and the objects
 _KEY_OCTETS = 500  # the longest key that the table takes as it is
-_SIGNATURE_TYPE = TYPE_SIGNATURE.encode()
-_EVERYTHING = Selection()
 _RESOLUTION, _SUCCESS = int(Op.RESOLUTION), int(Code.SUCCESS)  # an enum's member costs the short way more than it is worth
 _HANDED_ON_MAX = limits.handle_recursion_count.default
 _NOT_PLAIN = COMPRESSED | ENCRYPTED | TRUNCATED
@@ -157,7 +158,7 @@ class HandleDoor:
     def _from_table(self, packet: bytes, question: bytes, way: _Way, now: float) -> Ready:
         """The answer from the table, if `packet` is a plain resolution of a record under its canonical spelling, else None."""
         table = self.desk.table
-        if table is None or len(packet) < _NAME_AT + len(_NO_LISTS):
+        if table is None or len(packet) < _NAME_AT + len(NO_LISTS):
             return None
         head, _, _, sequence, length, op, code, _, _, recursion, _, _, body_octets, name_octets = _REQUEST.unpack_from(packet)
         name_end = _NAME_AT + name_octets
@@ -168,7 +169,7 @@ class HandleDoor:
             or sequence
             or length != len(packet) - ENVELOPE_OCTETS
             or not 0 < name_octets <= _KEY_OCTETS
-            or name_end + len(_NO_LISTS) > body_end
+            or name_end + len(NO_LISTS) > body_end
             or recursion > _HANDED_ON_MAX
             or head[0] != 2
             or head[2] & _NOT_PLAIN
@@ -181,17 +182,10 @@ class HandleDoor:
             return self._absent(packet, name, table, way, now)
         if octets[1] & GONE or b"\0" in name:
             return None
-        selection = _EVERYTHING
-        lists = packet[name_end:body_end]
+        name_field, lists = packet[BODY_AT:name_end], packet[name_end:body_end]
         try:
-            if lists != _NO_LISTS:
-                read = _common_selection if len(lists) <= _COMMON_LISTS_OCTETS else _selection
-                selection = read(lists, self._filter_items)
-            if selection.takes(INDEX_SIGNATURE, _SIGNATURE_TYPE):
-                body = _resolved(packet[BODY_AT:name_end], read_stored(name, octets), selection)
-            else:
-                body = _joined(packet[BODY_AT:name_end], selection.pick(octets, HEAD_OCTETS))
-        except (WaymarkError, struct_error):
+            body = resolved_from_stored(name_field, lists, self._filter_items, name, octets)
+        except WaymarkError:
             return None
         if body is None:
             return None  # here and above: the long way says what is wrong
@@ -214,7 +208,7 @@ class HandleDoor:
         ):
             return None
         self.desk.metrics.cells[way.miss] += 1
-        return self._error(packet, Code.NOT_FOUND, _not_found(prefix), "not-found", way, now, authoritative=True)
+        return self._error(packet, Code.NOT_FOUND, not_found(prefix), "not-found", way, now, authoritative=True)
 
     # ---- the long way
 
@@ -223,7 +217,7 @@ class HandleDoor:
         self.desk.metrics.cells[way.miss] += 1
         try:
             if decode_envelope(octets).flags & ENCRYPTED:
-                return self._error(octets, Code.SESSION_UNKNOWN, _NO_SESSION, "refused", way, now)
+                return self._error(octets, Code.SESSION_UNKNOWN, NO_SESSION, "refused", way, now)
             message = decode_message(octets)
         except FormatError as error:
             return self._error(octets, Code.PROTOCOL_ERROR, str(error), "malformed", way, now)
@@ -234,9 +228,9 @@ class HandleDoor:
             text = f"handed on by {message.recursion} servers; at most {_HANDED_ON_MAX} are allowed"
             return self._error(octets, Code.RECURSION_TOO_HIGH, text, "refused", way, now)
         if message.op not in (Op.RESOLUTION, Op.SITE_INFO):
-            return self._error(octets, Code.NOT_SUPPORTED, _not_supported(message.op), "refused", way, now)
+            return self._error(octets, Code.NOT_SUPPORTED, not_supported(message.op), "refused", way, now)
         if message.session_id and message.credential:
-            return self._error(octets, Code.SESSION_UNKNOWN, _NO_SESSION, "refused", way, now)
+            return self._error(octets, Code.SESSION_UNKNOWN, NO_SESSION, "refused", way, now)
         try:
             if message.op == Op.SITE_INFO:
                 bodies.decode_site_info_request(message.body)
@@ -268,9 +262,9 @@ class HandleDoor:
         body: bytes | None = None
         try:
             if isinstance(outcome, Answer):
-                body = _resolved(pack_data(asked.name), outcome.record, asked.selection)
+                body = resolved(pack_data(asked.name), outcome.record, asked.selection)
             elif isinstance(outcome, Referral):
-                body = _resolved(pack_data(outcome.delegation.key), outcome.delegation, _EVERYTHING)
+                body = resolved(pack_data(outcome.delegation.key), outcome.delegation, EVERYTHING)
         except CorruptError as corrupt:
             outcome = Failed(corrupt)
         match outcome:
@@ -289,11 +283,9 @@ class HandleDoor:
                 assert body is not None, "everything includes at least the signature"
                 return self._say(octets, Code.PREFIX_REFERRAL, body, "referral", way, now)
             case Referral(prefix, delegation):
-                text = f"{prefix} is served by {_servers(delegation)}; ask there, or ask a recursive server"
-                return self._error(octets, Code.NOT_RESPONSIBLE, text, "referral", way, now)
+                return self._error(octets, Code.NOT_RESPONSIBLE, served_elsewhere(prefix, delegation), "referral", way, now)
             case NotFound(zone, gone_since, authoritative):
-                text = _not_found(zone) if gone_since is None else f"deleted on {_day(gone_since)}, and not given again"
-                return self._error(octets, Code.NOT_FOUND, text, "not-found", way, now, authoritative)
+                return self._error(octets, Code.NOT_FOUND, not_found(zone, gone_since), "not-found", way, now, authoritative)
             case Refused(reason):
                 return self._error(octets, Code.NOT_RESPONSIBLE, reason, "refused", way, now)
             case Failed(error):
@@ -321,41 +313,6 @@ class HandleDoor:
         self.desk.metrics.cells[way.outcomes["dropped"]] += 1
 
 
-# ---- pieces of an answer
-
-
-def _resolved(name: bytes, record: AnsweringRecord, selection: Selection) -> bytes | None:
-    """Body of an answer or referral; `name` has its length in front. None if no public value is what was asked for.
-
-    Raises CorruptError.
-    """
-    try:
-        if selection.everything and record.flags & ALL_PUBLIC:
-            return b"".join((name, U32.pack(record.count + 1), record.encoded, record.signature_octets))
-        picked = selection.pick(record.encoded)
-        if selection.takes(INDEX_SIGNATURE, _SIGNATURE_TYPE):
-            picked.append(record.signature_octets)
-    except struct_error as error:
-        raise CorruptError(f"stored record of {record.key!r} cannot be read: {error}") from None
-    return _joined(name, picked)
-
-
-def _joined(name: bytes, picked: list[bytes]) -> bytes | None:
-    return b"".join((name, U32.pack(len(picked)), *picked)) if picked else None
-
-
-def _selection(lists: bytes, most: int) -> Selection:
-    """What the lists of indexes and types of a resolution ask for. Raises FormatError."""
-    indexes, types, _ = bodies.read_filter(lists, 0, len(lists), most)
-    return Selection(indexes, types)
-
-
-_common_selection = lru_cache(maxsize=1024)(_selection)  # deployed clients ask for a handful of different ones
-
-
-# ---- reading and saying
-
-
 def _query(request: bodies.ResolutionRequest, message: Message) -> Query:
     """Raises IdentifierError. A name without a slash is a prefix, and means its record, as deployed clients ask for it."""
     name = request.name
@@ -366,32 +323,3 @@ def _query(request: bodies.ResolutionRequest, message: Message) -> Query:
     types = tuple(type_.decode(errors="replace") for type_ in request.types)
     return Query(identifier, request.indexes, types, authoritative=bool(message.flags & AUTHORITATIVE),
                  recursive=bool(message.flags & RECURSIVE))  # fmt: skip
-
-
-_NO_SESSION = "this server has no sessions; resolution needs none"
-
-
-def _not_supported(op: int) -> str:
-    if op in (200, 201, 400, 401, 402, 2001):
-        return f"operation {op} is not supported: there are no sessions or logins here; resolution needs none"
-    if 100 <= op < 2000:
-        return f"operation {op} is not supported: administration goes through the registry's HTTP interface"
-    return f"there is no operation {op}"
-
-
-def _not_found(zone: str) -> str:
-    return f"{zone} has no such identifier"
-
-
-def _servers(delegation: AnsweringRecord) -> str:
-    """Addresses of a delegation's servers, for a text."""
-    try:
-        sites = [decode_site(value.data) for value in decode_values(delegation.encoded) if value.type == TYPE_SITE]
-    except FormatError:
-        sites = []
-    found = [f"{host}:{port}" for site in sites for host, port in addresses(site, PROTOCOL_TCP) or addresses(site, PROTOCOL_UDP)]
-    return ", ".join(dict.fromkeys(found)) or "other servers"
-
-
-def _day(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
