@@ -13,6 +13,7 @@ import asyncio
 import logging
 import mmap
 import os
+import resource
 import signal
 import socket
 import sys
@@ -121,6 +122,7 @@ class Worker:
 
 def run(config: NodeConfig, ready: Callable[[Addresses], None]) -> int:
     """Serves until SIGTERM or SIGINT; calls `ready` once every door is open. Returns the exit status."""
+    _raise_descriptor_limit()
     all_sockets = [bind(config)]
     bound = with_ports(config, all_sockets[0])
     all_sockets += [bind(bound) for _ in range(1, config.workers)]
@@ -183,6 +185,12 @@ def _supervise(config: NodeConfig, all_sockets: list[Sockets], cells: mmap.mmap,
             time.sleep(_RESTART_SECONDS)
             start(number)
     return 0
+
+
+def _raise_descriptor_limit() -> None:
+    """Connections and walks are bounded by `limits`; the usual soft limit of 1,024 descriptors would stop them sooner."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 # ---- sockets and addresses
