@@ -3,11 +3,14 @@
 import inspect
 from typing import Any, NamedTuple
 
-from resolver.core.wire.bodies import ResolutionRequest, decode_error, encode_resolution_request
+from resolver.core.record import Value
+from resolver.core.wire.bodies import ResolutionRequest, decode_error, decode_resolution_response, encode_resolution_request
 from resolver.core.wire.fragments import Reassembler
-from resolver.core.wire.handle import QUERY_FLAGS, Message, Op, body_after_digest, decode_message, encode_message
+from resolver.core.wire.handle import QUERY_FLAGS, Code, Message, Op, body_after_digest, decode_message, encode_message
 from resolver.doors.handle import HandleDoor
+from resolver.table import Table
 
+NOW = 1_800_000_000.0
 SOURCE = ("127.0.0.1", 40_000)
 
 
@@ -51,8 +54,19 @@ def read(reply: Any, asked: bytes) -> Said:
     return Said(message, body_after_digest(message, asked), len(reply) if isinstance(reply, tuple) else 1)
 
 
-def ask(door: HandleDoor, asked: bytes, *, stream: bool = False, now: float = 1_800_000_000.0) -> Said:
+def ask(door: HandleDoor, asked: bytes, *, stream: bool = False, now: float = NOW) -> Said:
     """What the door says at once to one datagram, or to one message of a stream."""
     reply = (door.answer_stream if stream else door.answer_datagram)(asked, SOURCE, now)
     assert not inspect.iscoroutine(reply)
     return read(reply, asked)
+
+
+def values_of(door: HandleDoor, asked: bytes, *, stream: bool = False) -> tuple[Value, ...]:
+    said = ask(door, asked, stream=stream)
+    assert said.code == Code.SUCCESS, said.text
+    return decode_resolution_response(said.body).values
+
+
+def table_of(door: HandleDoor) -> Table:
+    assert door.desk.table is not None
+    return door.desk.table

@@ -1,0 +1,1 @@
+"""The Handle door without sockets."""
