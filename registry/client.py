@@ -65,13 +65,17 @@ class BusyError(RefusedError, OverloadError):
 
 
 class RegistryClient:
-    """To be used in an `async with`. `url` is where `/v1` begins: scheme, host and port."""
+    """To be used in an `async with`. `url` is the registry's: scheme, host and port."""
 
     def __init__(self, url: str, token: str) -> None:
         """Raises ConfigError if `url` is not the address of a registry, or the token cannot be sent."""
-        self._url = url.rstrip("/").removesuffix("/v1")
-        if not self._url.startswith(("http://", "https://")) or self._url.count("/") != 2:
+        try:
+            address = URL(url)
+        except ValueError:
+            address = URL()
+        if address.scheme not in ("http", "https") or not address.host or address.path not in ("/", "/v1", "/v1/") or address.query:
             raise ConfigError(f"the registry's address must be like http://127.0.0.1:8080, not {url!r}")
+        self.url = str(address.origin())
         if not token or not token.isascii() or not token.isprintable():
             raise ConfigError("the token must be the secret as it was shown, in ASCII and without line ends")
         self._headers = {"Authorization": f"Bearer {token}"}
@@ -113,7 +117,7 @@ class RegistryClient:
 
     async def history(self, identifier: str) -> AsyncGenerator[Document, None]:
         """All versions, newest first: serial, time, actor, action, and the values or "gone"."""
-        parameters: dict[str, str] = {"limit": str(limits.page_items.default)}
+        parameters: dict[str, str] = {}
         while True:
             page = await self._asked("GET", _address("history", identifier), parameters=parameters)
             for entry in page["items"]:
@@ -139,9 +143,11 @@ class RegistryClient:
         assert self._session is not None
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=BULK_REPLY_SECONDS)
         try:
-            async with self._session.post(self._url + "/v1/bulk", data=lines, headers=_NDJSON, timeout=timeout) as reply:
+            async with self._session.post(
+                self.url + "/v1/bulk", data=lines, headers=_NDJSON, timeout=timeout, allow_redirects=False
+            ) as reply:
                 if reply.status != 200:
-                    raise _refusal(reply.status, await reply.read())
+                    raise _refusal(reply.status, await _body(reply))
                 rest = b""
                 async for piece in reply.content.iter_any():
                     *whole, rest = (rest + piece).split(b"\n")
@@ -150,7 +156,7 @@ class RegistryClient:
                     for line in whole:
                         yield _document(line)
         except _BROKEN_LINE as error:
-            raise UnreachableError(f"the stream to the registry {self._url} broke: {_cause(error)}") from None
+            raise UnreachableError(f"the stream to the registry {self.url} broke: {_cause(error)}") from None
 
     # ---- prefixes and tokens
 
@@ -214,11 +220,13 @@ class RegistryClient:
     ) -> Document:
         assert self._session is not None
         try:
-            url = URL(self._url + path, encoded=True)  # as it is: a suffix may have dots that look like steps in a path
-            async with self._session.request(method, url, json=body, headers=headers, params=parameters) as reply:
-                octets = await reply.read()
+            url = URL(self.url + path, encoded=True)  # as it is: a suffix may have dots that look like steps in a path
+            async with self._session.request(
+                method, url, json=body, headers=headers, params=parameters, allow_redirects=False
+            ) as reply:
+                octets = await _body(reply)
         except _BROKEN_LINE as error:
-            raise UnreachableError(f"the registry {self._url} cannot be reached: {_cause(error)}") from None
+            raise UnreachableError(f"the registry {self.url} cannot be reached: {_cause(error)}") from None
         if reply.status >= 300:
             raise _refusal(reply.status, octets)
         return _document(octets) if octets else {}
@@ -259,6 +267,15 @@ def _refusal(status: int, octets: bytes) -> RefusedError:
     return refusal_of(document | {"status": status})
 
 
+async def _body(reply: aiohttp.ClientResponse) -> bytes:
+    octets = bytearray()
+    async for piece in reply.content.iter_any():
+        octets += piece
+        if len(octets) > limits.http_body_octets.most:
+            raise FormatError(f"the registry sent a reply of more than {limits.http_body_octets.most} octets")
+    return bytes(octets)
+
+
 def _document(octets: bytes) -> Document:
     try:
         document = json.loads(octets)
@@ -277,8 +294,10 @@ def _address(resource: str, identifier: str) -> str:
 
 def _cause(error: BaseException) -> str:
     """In a few words."""
+    if isinstance(error, aiohttp.ClientSSLError):
+        return str(error)
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    if isinstance(error, OSError) and error.strerror:
+    if isinstance(error, aiohttp.ClientOSError) and error.strerror:
         return error.strerror
     return "the connection was cut"

@@ -208,7 +208,9 @@ async def test_more_answers_than_lines_are_not_believed(path: Path) -> None:
             await run(path, registry, patience_seconds=0)
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://x", "http://127.0.0.1/v2", ""])
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8080", "ftp://x", "http://127.0.0.1/v2", "http://a:99999", "http://a?b=c", "http://", ""]
+)
 async def test_an_address_that_is_none_is_refused(path: Path, url: str) -> None:
     write_products(path, 1)
     with pytest.raises(ConfigError, match=r"must be like http://127\.0\.0\.1:8080"):
