@@ -77,6 +77,7 @@ class DnsDoor:
         config = desk.config
         bounds = config.limits
         self.desk = desk
+        self._cells = desk.metrics.cells
         self.cache: AnswerCache[bytes, tuple[bytes, bytes]] = AnswerCache(bounds[limits.answer_cache_octets])
         self._query_octets = bounds[limits.dns_query_octets]
         self._udp_octets = bounds[limits.dns_udp_octets]
@@ -96,9 +97,9 @@ class DnsDoor:
         name_end = packet.find(b"\0", dns.HEADER_OCTETS) + 1
         ready = self.cache.get(packet[2:12] + packet[12:name_end].lower() + packet[name_end:], now)
         if ready is not None:
-            way, cells = self._udp, self.desk.metrics.cells
-            cells[way.hit] += 1
-            cells[way.answer] += 1
+            way = self._udp
+            self._cells[way.hit] += 1
+            self._cells[way.answer] += 1
             return packet[:2] + ready[0] + packet[12 : name_end + 4] + ready[1]
         return self._answer(packet, self._udp, now)
 
@@ -128,7 +129,7 @@ class DnsDoor:
     def _answer(self, packet: bytes, way: _Way, now: float) -> Reply:
         """The reply to a packet for whose very octets no answer is ready."""
         if dns.is_answerable(packet) and dns.opcode(packet):
-            self.desk.metrics.cells[way.outcomes["refused"]] += 1
+            self._cells[way.outcomes["refused"]] += 1
             return dns.error_reply(packet, dns.NOTIMP)
         try:
             question = dns.decode_query(packet, self._query_octets)
@@ -137,10 +138,10 @@ class DnsDoor:
         if way.is_stream or (question.edns is not None and question.edns.options_octets):
             ready = self.cache.get(_cache_key(packet, question, way), now)
             if ready is not None:
-                self.desk.metrics.cells[way.hit] += 1
-                self.desk.metrics.cells[way.answer] += 1
+                self._cells[way.hit] += 1
+                self._cells[way.answer] += 1
                 return packet[:2] + ready[0] + packet[12 : question.end] + ready[1]
-        self.desk.metrics.cells[way.miss] += 1
+        self._cells[way.miss] += 1
         body = _refused(question)
         if body is None:
             if self.desk.table is None:
@@ -150,9 +151,9 @@ class DnsDoor:
 
     def _malformed(self, packet: bytes, way: _Way) -> Ready:
         if not dns.is_answerable(packet):
-            self.desk.metrics.cells[way.outcomes["dropped"]] += 1
+            self._cells[way.outcomes["dropped"]] += 1
             return None
-        self.desk.metrics.cells[way.outcomes["malformed"]] += 1
+        self._cells[way.outcomes["malformed"]] += 1
         return dns.error_reply(packet, dns.FORMERR)
 
     # ---- from the table
@@ -262,9 +263,9 @@ class DnsDoor:
         length = question.end + len(octets)
         if length > dns.UDP_OCTETS_LEAST and length > way.longest(edns):
             return self._finished(packet, question, _shortened(body, way), way, now)
-        self.desk.metrics.cells[way.outcomes[body.outcome]] += 1
+        self._cells[way.outcomes[body.outcome]] += 1
         head = dns.reply_head(packet, body.rcode, body.flags | self._available, body.answers, body.authorities, additionals)
-        if body.keep_seconds:
+        if body.keep_seconds and self.cache.octets_max:
             key = _cache_key(packet, question, way)
             size = len(key) + len(octets) + _READY_OCTETS
             self.cache.put(key, (head, octets), body.key, size, now + body.keep_seconds)

@@ -40,6 +40,7 @@ def world() -> World:
     world.put("88.118/two", url, Value(2, "url", b"https://example.org/b"))
     world.put("88.118/private", Value(1, "SECRET", b"x", permissions=PRIVATE))
     world.put("88.118/long", Value(1, "TEXT", bytes(range(256)) * 3))
+    world.put("88.118/fold", Value(1, "TEXT", b"x" * 1020))
     world.put("88.118/empty", Value(1, "TEXT", b""))
     world.put("88.118/bare", Value(1, "NAME", b"a cup"))
     world.put(f"88.118/{LONG_SUFFIX}", Value(1, "NAME", b"lacquer"))
@@ -234,6 +235,16 @@ class TestDelegations:
     def test_from_the_root_to_the_top(self, root: DnsDoor) -> None:
         assert authority(ask(root, "_41_42_43.118.88")) == (f"88.{APEX}.", "NS")
 
+    def test_a_cut_says_nothing_of_its_neighbours(self, root: DnsDoor) -> None:
+        assert authority(ask(root, "88")) == (f"88.{APEX}.", "NS")
+        assert rcode(ask(root, "89")) == "NXDOMAIN"
+
+    def test_a_zone_homed_here_below_a_cut(self, world: World, tmp_path: Path) -> None:
+        door = DnsDoor(node(world.publish(["0.NA", "88.118.5"], tmp_path / "table")))
+        assert authority(ask(door, "x.118.88")) == (f"88.{APEX}.", "NS")
+        assert ask(door, "5.118.88", "SOA").header.aa
+        assert texts(ask(door, "hosted.5.118.88")) == [("1 URL", b"https://example.org/a")]
+
     @pytest.mark.parametrize("name", ["8.118.88", "5.118.88"])
     def test_ds_is_answered_by_the_zone_above(self, secondary: DnsDoor, name: str) -> None:
         answer = ask(secondary, name, "DS")
@@ -325,15 +336,15 @@ class TestManners:
             assert texts(answer) == [("1 NAME", b"a cup")]
 
     def test_only_the_name_is_folded_in_a_ready_answer(self, secondary: DnsDoor) -> None:
-        """Type 0x0041 and type 0x0061 differ by what is a letter's case in a name."""
+        """Types 0x0041 and 0x0061, and so the payload sizes of EDNS, differ by what is a letter's case in a name."""
         name = query("bare.118.88", edns=None)[:-4]
         replies = [
             secondary.answer_datagram(name + struct.pack(">HH", type_, 1), SOURCE, time.time()) for type_ in (0x41, 0x61, 16)
         ]
         counts = [struct.unpack(">H", reply[6:8])[0] for reply in replies if isinstance(reply, bytes)]
         assert counts == [0, 0, 1]
-        for payload in (0x0441, 0x0461):  # of EDNS
-            ask(secondary, "bare.118.88", edns=payload)
+        replies = [secondary.answer_datagram(query("fold.118.88", edns=edns), SOURCE, time.time()) for edns in (0x0461, 0x0441)]
+        assert [bool(reply[2] & 0x02) for reply in replies if isinstance(reply, bytes)] == [False, True]
 
     def test_id_rd_and_cd_are_echoed_and_nothing_else(self, secondary: DnsDoor) -> None:
         for flags, echoed in ((0x0000, 0x8400), (0x0100, 0x8500), (0x0130, 0x8510), (0x06C0, 0x8400)):
@@ -370,8 +381,9 @@ class TestManners:
             reply = door.answer_datagram(packet, SOURCE, time.time())
             assert isinstance(reply, bytes)
             assert texts(dnslib.DNSRecord.parse(reply)) == [("1 NAME", b"a cup")]
+        ask(door, "bare.118.88")
         assert len(door.cache) == 1
-        assert desk.metrics.total("cache", "dns-udp", "hit") == 2
+        assert desk.metrics.total("cache", "dns-udp", "hit") == 3
 
     @pytest.mark.parametrize(("edns", "octets_max"), [(None, 512), (100, 512), (600, 600), (4096, 1232)])
     def test_what_does_not_fit_is_asked_for_over_tcp(self, secondary: DnsDoor, edns: int | None, octets_max: int) -> None:
@@ -492,7 +504,9 @@ class TestTimeToLive:
         for left in (86_400, 8000, 7200, 3600, 100, 64, 63, 2, 1, 0, -5):
             door = DnsDoor(door.desk)
             for later in (0.0, 0.5, 1.0, 3.0, 50.0, 120.0):
-                assert 0 <= self.ttl(door, end - left + later) <= max(0, left - later), f"{left} s left, asked again {later} s later"
+                assert 0 <= self.ttl(door, end - left + later) <= max(0, left - later), (
+                    f"{left} s left, asked again {later} s later"
+                )
         assert 3500 <= self.ttl(DnsDoor(door.desk), end - 3600) <= 3600
 
     def test_an_absolute_one_shrinks(self, tmp_path: Path) -> None:
