@@ -7,6 +7,7 @@ import pytest
 
 from resolver.core import trust
 from resolver.core.identifier import Identifier, signer
+from resolver.core.record import Value
 from resolver.core.wire.bodies import (
     ResolutionRequest,
     decode_referral,
