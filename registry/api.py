@@ -144,6 +144,8 @@ def _answering(metrics: ApiMetrics) -> Middleware:
         except Refusal as refusal:
             response = problem_reply(refusal.problem, name, refusal.headers)
         except WaymarkError as error:
+            if error.http_status >= 500:
+                _log.error("request %s: %s %s: %s", name, request.method, request.path, error)
             response = problem_reply(problem_of_error(error), name)
         except web.HTTPException as error:
             response = problem_reply(_problem_of_aiohttp(request, error), name, _kept_headers(error))

@@ -16,6 +16,7 @@ from registry.documents import to_octets
 from registry.problems import RETRY_SECONDS, Problem
 from registry.requests import request_id
 from resolver.core import limits
+from resolver.core.errors import ConfigError
 
 HEADER_OCTETS, HEADERS = 8192, 64
 END_SECONDS = 20.0  # for requests under way when the server ends
@@ -57,6 +58,7 @@ class Listener:
 
     @classmethod
     async def start(cls, app: web.Application, config: RegistryConfig) -> "Listener":
+        """Raises ConfigError if address and port cannot be had."""
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=END_SECONDS)
         await runner.setup()
         loop = asyncio.get_running_loop()
@@ -73,7 +75,15 @@ class Listener:
                 return _Refuser()
             return Connection(manager, loop=loop, **settings)
 
-        return cls(runner, await loop.create_server(connect, config.listen, config.port, backlog=1024, reuse_address=True))
+        try:
+            server = await loop.create_server(connect, config.listen, config.port, backlog=1024, reuse_address=True)
+        except OSError as error:
+            await runner.cleanup()
+            where = f"{config.listen}:{config.port}"
+            raise ConfigError(
+                f"{config.path}: registry.listen and registry.port: {where} cannot be had: {error.strerror}"
+            ) from None
+        return cls(runner, server)
 
     async def close(self) -> None:
         """Takes no more connections, lets requests under way finish, and closes."""

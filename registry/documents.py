@@ -12,7 +12,6 @@ it is a misspelt one.
 """
 
 import json
-from ipaddress import ip_address
 from typing import Any
 
 from registry.service import Delegation, HistoryEntry, Token, Write
@@ -21,7 +20,7 @@ from resolver.core.errors import FormatError, IdentifierError, LimitError
 from resolver.core.identifier import Identifier, check_prefix, fold_prefix
 from resolver.core.record import TYPE_ENVELOPE, Record, Value
 from resolver.core.wire.json import document_from_octets, iso_time, value_to_json, values_from_json
-from resolver.core.wire.site import PROTOCOL_HTTP, PROTOCOL_TCP, PROTOCOL_UDP, SERVICE_QUERY, Interface, Server, Site
+from resolver.core.wire.site import PROTOCOL_HTTP, PROTOCOL_TCP, PROTOCOL_UDP, SERVICE_QUERY, Interface, Server, Site, encode_site
 from resolver.core.wire.values import encode_values
 
 ACTIONS = ("register", "replace", "patch", "delete")
@@ -211,17 +210,18 @@ def _site(servers: object) -> Site:
 def _server(document: object, place: str, server_id: int) -> Server:
     found = _object(document, place, _SERVER_FIELDS)
     address = found.get("address")
-    try:
-        address = str(ip_address(address)) if type(address) is str else None
-    except ValueError:
-        address = None
-    if address is None:
-        raise FormatError(f"{place}.address: must be an IPv4 or IPv6 address, not {_shown(found.get('address'))}")
+    if type(address) is not str:
+        raise FormatError(f"{place}.address: must be an IPv4 or IPv6 address, not {_shown(address)}")
     handle_port = _port(found, place, "handle_port")
     ways = [(PROTOCOL_UDP, handle_port), (PROTOCOL_TCP, handle_port)]
     if "http_port" in found:
         ways.append((PROTOCOL_HTTP, _port(found, place, "http_port")))
-    return Server(server_id, address, b"", tuple(Interface(SERVICE_QUERY, way, port) for way, port in ways))
+    server = Server(server_id, address, b"", tuple(Interface(SERVICE_QUERY, way, port) for way, port in ways))
+    try:
+        encode_site(Site((server,)))
+    except FormatError as error:
+        raise FormatError(f"{place}.address: {error}") from None
+    return server
 
 
 def _port(server: dict[str, Any], place: str, name: str) -> int:

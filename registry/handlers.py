@@ -51,6 +51,7 @@ from resolver.core.limits import Limits
 from resolver.core.record import Record
 
 IDENTIFIERS, HISTORY, PREFIXES, TOKENS = "/v1/identifiers/", "/v1/history/", "/v1/prefixes/", "/v1/tokens/"
+STEP = 16  # records held at once while a page is made
 LINGER_SECONDS = 2.0  # for a client that still sends when its stream was ended from here; then its connection is reset
 _STATUS = {"created": 201, "replaced": 200, "unchanged": 200, "deleted": 200}
 
@@ -200,9 +201,13 @@ class Handlers:
         prefix = prefix_in(request.query.get("prefix", ""), "prefix")
         _check_sight(actor, Identifier(prefix, "*"))
         limit = number_in(request, "limit", 100, self._bounds[limits.page_items])
-        records = await self._service.list(prefix, cursor_after(request), limit + 1)
-        items = [{"identifier": record.identifier.canonical, "serial": record.serial} for record in records[:limit]]
-        return _page(items, records[limit - 1].identifier.canonical if len(records) > limit else None)
+        after, items, more = cursor_after(request), list[dict[str, Any]](), True
+        while more and len(items) < limit:  # some at a time: whole records come, of which two fields go into the page
+            asked = min(limit - len(items), STEP)
+            records = await self._service.list(prefix, after, asked + 1)
+            items += [{"identifier": record.identifier.canonical, "serial": record.serial} for record in records[:asked]]
+            after, more = (items[-1]["identifier"] if items else None), len(records) > asked
+        return _page(items, after if more else None)
 
     async def history(self, request: web.Request, actor: Actor) -> web.Response:
         check_parameters(request, "before", "limit")
@@ -210,13 +215,16 @@ class Handlers:
         _check_sight(actor, identifier)
         limit = number_in(request, "limit", 20, limits.page_items.default)
         before = number_in(request, "before", 0, 2**63 - 1) if "before" in request.query else None
-        entries = await self._service.history(identifier, limit + 1, before)
-        if not entries and before is None:
+        items, octets, more = list[dict[str, Any]](), 0, True
+        while more and len(items) < limit and octets < self._bounds[limits.page_octets]:
+            asked = min(limit - len(items), STEP)
+            entries = await self._service.history(identifier, asked + 1, before)
+            items += map(history_to_json, entries[:asked])
+            octets += sum(len(value.data) for entry in entries for value in entry.record.values)
+            before, more = (items[-1]["serial"] if items else None), len(entries) > asked
+        if not items and "before" not in request.query:
             raise Refusal("not-found", f"{identifier} was never registered here", "address")
-        document: dict[str, Any] = {"identifier": str(identifier), "items": [history_to_json(entry) for entry in entries[:limit]]}
-        if len(entries) > limit:
-            document["before"] = entries[limit - 1].serial
-        return _json(document)
+        return _json({"identifier": str(identifier), "items": items} | ({"before": before} if more else {}))
 
     # ---- prefixes
 
@@ -289,6 +297,7 @@ class Handlers:
     async def readyz(self, _request: web.Request) -> web.Response:
         if self._ending:
             raise Refusal("unavailable", "the server ends")
+        await self._service.list(PREFIX_AUTHORITY, None, 1)  # raises StoreError where the truth cannot be read
         return _json({"status": "ready", "prefixes": len(await self._service.prefixes())})
 
     async def metrics(self, _request: web.Request) -> web.Response:

@@ -55,7 +55,9 @@ handle_recursion_count = _law("handle_recursion_count", 16, "servers that handed
 handle_filter_items = _limit("handle_filter_items", 256, 1, 4096, "indexes, and types, that one resolution may name")
 dns_udp_octets = _limit("dns_udp_octets", 1232, 512, 4096, "the longest DNS answer over UDP: no fragments on any path")
 dns_query_octets = _limit("dns_query_octets", 1232, 512, 4096, "the longest DNS query that is read at all")
-dns_answer_labels = _law("dns_answer_labels", 16_384, "labels that are read in one DNS answer: pointers could repeat them without end")
+dns_answer_labels = _law(
+    "dns_answer_labels", 16_384, "labels that are read in one DNS answer: pointers could repeat them without end"
+)
 dns_answer_pointers = _law("dns_answer_pointers", 32, "compression pointers followed in one name of a DNS answer")
 dns_error_text_octets = _law("dns_error_text_octets", 160, "the sentence of an extended DNS error; answers stay small")
 dns_zones_ready = _law("dns_zones_ready", 4096, "zones, and SOA tails, that a worker keeps ready for one table serial")
@@ -103,6 +105,7 @@ clock_skew_seconds = _limit("clock_skew_seconds", 300, 0, 3600, "how far clocks 
 
 # ---- registry
 page_items = _limit("page_items", 1000, 1, 10_000, "identifiers in one page of a list")
+page_octets = _limit("page_octets", 4_194_304, 65_536, 67_108_864, "data in one page of a history; a version may have 200,000")
 bulk_line_octets = _limit("bulk_line_octets", 262_144, 1024, 1_048_576, "one line of a bulk registration")
 bulk_window_lines = _limit("bulk_window_lines", 1000, 1, 10_000, "lines of one bulk request that are committed together")
 bulk_window_octets = _limit(
@@ -128,7 +131,9 @@ publish_milliseconds = _limit(
 refresh_milliseconds = _limit("refresh_milliseconds", 50, 5, 1000, "how often a worker looks for a newer table")
 
 # ---- import
-import_row_characters = _law("import_row_characters", 262_144, "one row of an imported file; an unclosed quote must not take it all")
+import_row_characters = _law(
+    "import_row_characters", 262_144, "one row of an imported file; an unclosed quote must not take it all"
+)
 import_columns = _law("import_columns", 4096, "columns of an imported file")
 import_window_rows = _law("import_window_rows", 4000, "rows read and not yet answered; some of the registry's bulk windows")
 

@@ -18,10 +18,15 @@ from resolver.core.identifier import Identifier
 from tests.support.api import VALUES, Registry, Reply, running
 
 ABC = Identifier.parse("88.101/ABC")
-WORDS = """identifier values action remove if_match index type data ttl permissions timestamp references format value
-prefix servers proof delegates address handle_port http_port name role prefixes""".split()
-TEXTS = """88.101/A 88.101/x/y 0.NA/88.101.7 88.101 register patch delete URL HS_SITE string site key base64 operator registrant
-2026-11-20T04:48:46Z 1110 \ud800 127.0.0.1 a.b.c""".split()
+WORDS = (
+    *("identifier", "values", "action", "remove", "if_match", "index", "type", "data", "ttl", "permissions", "timestamp"),
+    *("references", "format", "value", "prefix", "servers", "proof", "delegates", "address", "handle_port", "http_port"),
+    *("name", "role", "prefixes"),
+)
+TEXTS = (
+    *("88.101/A", "88.101/x/y", "0.NA/88.101.7", "88.101", "register", "patch", "delete", "URL", "HS_SITE", "string", "site"),
+    *("key", "base64", "operator", "registrant", "2026-11-20T04:48:46Z", "1110", "\ud800", "127.0.0.1", "a.b.c"),
+)
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.sampled_from(TEXTS), st.text(max_size=8)
 )  # fmt: skip

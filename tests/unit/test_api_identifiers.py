@@ -199,6 +199,16 @@ async def test_an_idempotency_key_under_concurrency_makes_one_change(registry: R
     assert len(await registry.service.history(Identifier.parse("88.101/C"))) == 1
 
 
+async def test_a_page_of_a_history_is_bounded_in_octets(registry: Registry) -> None:
+    for number in range(40):
+        values = [{"index": 1, "type": "TEXT", "data": str(number) * 90_000}]
+        assert (await registry.client.put("/v1/identifiers/88.101/long", {"values": values})).status in (200, 201)
+    page = await registry.client.get("/v1/history/88.101/long?limit=100")
+    assert 16 <= len(page.document["items"]) < 40
+    rest = await registry.client.get(f"/v1/history/88.101/long?limit=100&before={page.document['before']}")
+    assert len(page.document["items"]) + len(rest.document["items"]) == 40
+
+
 @pytest.mark.parametrize("key", ["", "x" * 256, "schlüssel"])
 async def test_an_idempotency_key_that_is_none(registry: Registry, key: str) -> None:
     reply = await registry.client.post("/v1/identifiers", {"identifier": "88.101/A", "values": VALUES}, Idempotency_Key=key)

@@ -4,11 +4,16 @@ import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from registry.api import make_app
+from registry.connection import Listener
+from registry.keys import KeyDirectory
 from registry.problems import KINDS
+from resolver.core.errors import ConfigError
 from tests.support.api import VALUES, Client, Registry, Reply, running
 from tests.support.raw import exchange
 
@@ -153,9 +158,12 @@ async def test_values_that_the_service_rejects(registry: Registry, values: list[
         ("/v1/prefixes", {"prefix": "88.101.L5", "proof": "x"}, "servers"),
         ("/v1/prefixes", {"prefix": "88.101.L5", "servers": []}, "proof"),
         ("/v1/prefixes", {"prefix": "88.101.L5", "servers": [], "proof": "x"}, "servers"),
-        ("/v1/prefixes", {"prefix": "88.101.L5", "servers": [{"address": "nobody"}], "proof": "x"}, "servers[0].address"),
+        ("/v1/prefixes", {"prefix": "88.101.L5", "servers": [{"address": "nobody", "handle_port": 1}], "proof": "x"},
+         "servers[0].address"),
         ("/v1/prefixes", {"prefix": "88.101.L5", "servers": [{"address": "::1", "handle_port": 0}], "proof": "x"},
          "servers[0].handle_port"),
+        ("/v1/prefixes", {"prefix": "88.101.L5", "servers": [{"address": "::1", "handle_port": 1}], "proof": "x"},
+         "servers[0].address"),
         ("/v1/prefixes", {"prefix": "88.101.L5", "delegates": 1}, "delegates"),
         ("/v1/tokens", {"name": "a/b", "role": "operator"}, "name"),
         ("/v1/tokens", {"name": "a", "role": "king"}, "role"),
@@ -308,6 +316,31 @@ async def test_prefixes_are_delegated_listed_and_read(registry: Registry) -> Non
     assert said(await registry.client.get("/v1/prefixes/88.102")) == (404, "no-such-prefix", "address")
     elsewhere = await registry.client.post("/v1/prefixes", {"prefix": "88.102.1"})
     assert (elsewhere.status, elsewhere.kind) == (422, "not-homed")
+
+
+async def test_a_prefix_goes_to_a_node_of_its_own_only_with_its_proof(registry: Registry, tmp_path: Path) -> None:
+    child = KeyDirectory(tmp_path)
+    child.generate("88.101.8")
+    servers = [{"address": "127.0.0.1", "handle_port": 2642, "http_port": 8001}, {"address": "2001:db8::1", "handle_port": 2642}]
+    proof = child.make_proof("88.101.8", "88.101")
+    document = {"prefix": "88.101.8", "servers": servers, "proof": proof}
+    made = await registry.client.post("/v1/prefixes", document)
+    assert made.status == 201
+    site = next(value["data"]["value"] for value in made.document["values"] if value["type"] == "HS_SITE")
+    assert [server["address"] for server in site["servers"]] == ["127.0.0.1", "2001:db8::1"]
+    assert (await registry.client.get("/v1/prefixes/88.101.8")).document["homed"] is False
+    for wrong in (child.make_proof("88.101.8", "88.102"), proof[:-4] + "AAAA", "x"):
+        refused = await registry.client.post("/v1/prefixes", {**document, "proof": wrong})
+        assert said(refused) == (422, "bad-proof", "proof")
+    child.generate("88.101.9")
+    other = await registry.client.post("/v1/prefixes", {**document, "proof": child.make_proof("88.101.9", "88.101")})
+    assert said(other) == (422, "bad-proof", "proof")
+
+
+async def test_a_port_that_is_taken_is_told(registry: Registry, tmp_path: Path) -> None:
+    taken = registry.config._replace(port=int(registry.listener.address.rpartition(":")[2]))
+    with pytest.raises(ConfigError, match=r"registry\.port"):
+        await Listener.start(make_app(registry.service, taken), taken)
 
 
 async def test_open_addresses_need_no_token(registry: Registry) -> None:
