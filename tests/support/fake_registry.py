@@ -9,9 +9,12 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple, Self
 
 from aiohttp import web
+
+_HOLD_SECONDS = 0.3
 
 
 class Turn(NamedTuple):
@@ -25,6 +28,7 @@ class Turn(NamedTuple):
     nonsense     the next line is answered with octets that are no JSON
     unknown      the next line is answered with a status that nobody knows
     extra        every line is answered twice
+    hold         no further line is answered, until none has come for a while; then the connection is cut
     """
 
     lines: int
@@ -35,6 +39,7 @@ class FakeRegistry:
     def __init__(self, turns: Iterable[Turn] = ()) -> None:
         self._turns = [*turns]
         self.requests = 0
+        self.unanswered = 0  # lines that came during a "hold"
         self.records: dict[str, Any] = {}
         self.created: Counter[str] = Counter()
         self.received: Counter[str] = Counter()
@@ -92,7 +97,12 @@ class FakeRegistry:
             "unavailable": {"line": number, "status": "rejected", "problem": _problem("unavailable", 503)},
             "unknown": {"line": number, "status": "pondered"},
         }
-        if how == "abort":
+        if how == "hold":
+            self.unanswered = 1
+            with suppress(TimeoutError):
+                while await asyncio.wait_for(request.content.readline(), _HOLD_SECONDS):
+                    self.unanswered += 1
+        if how in ("abort", "hold"):
             await asyncio.sleep(0.01)
             assert request.transport is not None
             request.transport.abort()

@@ -119,11 +119,14 @@ async def test_a_run_without_refusals_removes_the_error_file_of_the_run_before(p
 
 
 async def test_the_window_bounds_the_rows_on_their_way(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "import_window_rows", limits.import_window_rows._replace(default=50))
-    write_products(path, 2000, wrong=True)
-    async with FakeRegistry() as registry:
+    """A registry that takes lines and does not answer gets no more than a window, and a block begun before it was full."""
+    window, block = 500, 200
+    monkeypatch.setattr(limits, "import_window_rows", limits.import_window_rows._replace(default=window))
+    write_products(path, 5000, wrong=True)
+    async with FakeRegistry([Turn(100, "hold")]) as registry:
         summary = await run(path, registry)
-    assert (summary.registered, summary.rejected) == (1800, 200)
+        assert window * 0.8 < registry.unanswered <= window + block
+    assert (summary.registered + summary.unchanged, summary.rejected) == (4500, 500)
 
 
 # ---- when the stream breaks
