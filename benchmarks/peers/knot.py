@@ -73,7 +73,7 @@ def _is_answer(message: bytes) -> bool:
 
 def _zone_file(records: int) -> Path:
     """The zone's file, written once."""
-    path = data.BUILD / f"knot-{records}-{ANSWER_OCTETS}.zone"
+    path = data.BUILD / f"knot-{records}-{ANSWER_OCTETS}-{data.digits(0)}.zone"
     if not path.exists():
         data.BUILD.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(".draft")
