@@ -55,10 +55,10 @@ class _Way:
         self.hit, self.miss = cell("cache", door, "hit"), cell("cache", door, "miss")
 
     def longest(self, edns: dns.Edns | None) -> int:
-        """Octets of the longest answer to an asker who says this of itself (RFC 6891, 6.2.5)."""
+        """Octets of the longest answer to an asker who says this of itself; 512 are taken by everyone (RFC 6891, 6.2.3)."""
         if self.is_stream:
             return self.octets_max
-        return dns.UDP_OCTETS_LEAST if edns is None else min(self.octets_max, max(edns.payload_octets, dns.UDP_OCTETS_LEAST))
+        return dns.UDP_OCTETS_LEAST if edns is None else min(self.octets_max, edns.payload_octets)
 
 
 class _Branch(NamedTuple):

@@ -206,3 +206,12 @@ def test_pointers_lead_backward() -> None:
     for target in (17, 18, 4000):
         with pytest.raises(FormatError, match="a pointer backward"):
             read_answer(struct.pack(">HHHHHH", 1, 0x8000, 1, 1, 0, 0) + b"\0\0\x10\0\1" + struct.pack(">H", 0xC000 | target))
+
+
+def test_pointers_in_a_circle() -> None:
+    """The second record's owner points into the first one's data, where a pointer leads to itself."""
+    head = struct.pack(">HHHHHH", 1, 0x8000, 1, 2, 0, 0) + b"\0\0\x10\0\1"
+    at = len(head) + 11
+    first = b"\0" + struct.pack(">HHIH", 16, 1, 0, 2) + struct.pack(">H", 0xC000 | at)
+    with pytest.raises(FormatError, match="a pointer backward"):
+        read_answer(head + first + struct.pack(">H", 0xC000 | at) + struct.pack(">HHIH", 16, 1, 0, 0))

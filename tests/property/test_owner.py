@@ -130,6 +130,15 @@ def test_a_label_that_has_a_suffix_is_the_one_label_of_it(label: bytes) -> None:
         assert label == label.lower()
 
 
+def test_a_suffix_that_is_spelt_otherwise_has_no_name() -> None:
+    """Only the canonical spelling has a name: form C, and upper case where the suffix is a prefix."""
+    decomposed = unicodedata.normalize("NFD", "é").encode()
+    for labels in ([label_of(decomposed), b"118", b"88"], [label_of(b"88.abc"), b"na", b"0"], [b"_ff", b"88"], [b"_09", b"88"]):
+        assert suffix_of(labels[0]) is not None
+        assert identifier_of(labels) is None
+    assert identifier_of([label_of(b"88.ABC"), b"na", b"0"]) == Identifier("0.NA", "88.abc")
+
+
 @settings(max_examples=100, deadline=None)
 @given(prefixes)
 def test_a_zone_leads_back_to_its_prefix(prefix: str) -> None:

@@ -268,15 +268,20 @@ class TestDelegations:
         writer = TableWriter(table)
         desk = node(table)
         door = DnsDoor(desk)
-        assert rcode(ask(door, "x.1.88")) == "NXDOMAIN"
-        assert rcode(ask(door, "1.88")) == "NXDOMAIN"
+        for name in ("x.88", "x.1.88", "1.88"):
+            assert rcode(ask(door, name)) == "NXDOMAIN"
         record = world.delegate("88.1")
         writer.apply([Change(record.serial, record.identifier.key, encode_stored(record))])
-        writer.close()
         assert desk.table is not None
         door.forget(desk.table.refresh())
         assert authority(ask(door, "x.1.88")) == (f"1.88.{APEX}.", "NS")
         assert authority(ask(door, "1.88")) == (f"1.88.{APEX}.", "NS")
+        assert ask(door, "x.88").auth[0].rdata.times[0] == record.serial
+        record = world.delegate("88.1", address="192.0.2.77")
+        writer.apply([Change(record.serial, record.identifier.key, encode_stored(record))])
+        door.forget(desk.table.refresh())
+        assert str(ask(door, "x.1.88").ar[0].rdata) == "192.0.2.77"
+        writer.close()
 
 
 class TestRefusals:
@@ -296,10 +301,11 @@ class TestRefusals:
         )
 
     def test_names_outside_the_apex(self, secondary: DnsDoor) -> None:
-        packet = bytes(dnslib.DNSRecord.question("www.example.org").pack())
-        reply = secondary.answer_datagram(packet, SOURCE, time.time())
-        assert isinstance(reply, bytes)
-        assert read_answer(reply).rcode == 5
+        for name in ("www.example.org", "bare.118.88.id.example", "test", "."):
+            packet = bytes(dnslib.DNSRecord.question(name, "TXT").pack())
+            reply = secondary.answer_datagram(packet, SOURCE, time.time())
+            assert isinstance(reply, bytes)
+            assert read_answer(reply).rcode == 5
 
     def test_the_apex_ends_a_name_only_at_a_label(self, secondary: DnsDoor) -> None:
         packet = query("bare.118.88")
