@@ -18,10 +18,10 @@ from resolver.core.cache import AnswerCache
 from resolver.core.errors import CorruptError, FormatError, LimitError, StoreError
 from resolver.core.identifier import Identifier
 from resolver.core.message import Answer, Failed, NotFound, Outcome, Query, Referral, Refused
-from resolver.core.record import type_matches
 from resolver.core.wire.json import iso_time
 from resolver.core.wire.json_site import site_to_json
-from resolver.core.wire.json_text import Asked, public_values_text, quoted, signature_text
+from resolver.core.wire.json_text import public_values_text, quoted, signature_text
+from resolver.core.wire.selection import Selection
 from resolver.core.wire.site import encode_site
 from resolver.core.wire.stored import GONE, read_stored
 from resolver.desk import Desk
@@ -130,7 +130,8 @@ class HandlesApi:
         _, name, query, pretty = question
         match outcome:
             case Answer(record, stale=stale, ttl_limit=ttl_limit):
-                texts = public_values_text(record.encoded + record.signature_octets, _filter(query))
+                selection = Selection(query.indexes, map(str.encode, query.types))
+                texts = public_values_text(record.encoded + record.signature_octets, selection)
                 self._count("answer" if texts else "no-data")
                 answer = _values_reply(_FOUND if texts else _NO_VALUES, name, texts, pretty=pretty)
                 if stale:
@@ -178,11 +179,3 @@ def _code_reply(code: int, name: str | None, message: str | None, pretty: bool =
     document = {"responseCode": code, "message": message, "handle": name}
     given = {field: content for field, content in document.items() if content is not None}
     return json_reply(_STATUS.get(code, status), given, pretty=pretty)
-
-
-def _filter(query: Query) -> Asked | None:
-    """As `record.selected`."""
-    indexes, types = frozenset(query.indexes), query.types
-    if not indexes and not types:
-        return None
-    return lambda index, type_: index in indexes or any(type_matches(asked, type_) for asked in types)

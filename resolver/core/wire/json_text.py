@@ -5,7 +5,6 @@ text, types whose data has a format of its own, references) is handed to it.
 """
 
 import json
-from collections.abc import Callable
 from functools import lru_cache
 from json.encoder import encode_basestring
 from struct import Struct
@@ -23,6 +22,7 @@ from resolver.core.record import (
 )
 from resolver.core.wire.framing import Reader
 from resolver.core.wire.json import iso_time, printable, value_to_json
+from resolver.core.wire.selection import Selection
 from resolver.core.wire.values import read_value
 
 _HEAD = Struct(">IIBIBI")  # index, timestamp, TTL type, TTL, permissions, length of type
@@ -30,13 +30,12 @@ _U32 = Struct(">I")
 _NO_REFERENCES = bytes(4)
 
 quoted = encode_basestring  # a JSON string; of C speed, and leaves Chinese as it is
-Asked = Callable[[int, str], bool]  # whether a value of this index and type is asked for
 
 
-def public_values_text(encoded: bytes, asked: Asked | None = None) -> list[str]:
-    """The JSON texts of the public values in `encoded`, all of them or those `asked` for. Raises FormatError."""
+def public_values_text(encoded: bytes, selection: Selection | None = None) -> list[str]:
+    """The JSON texts of the public values in `encoded`, all of them or those of a `selection`. Raises FormatError."""
     try:
-        return _texts(encoded, asked)
+        return _texts(encoded if selection is None or selection.everything else b"".join(selection.pick(encoded)))
     except (struct_error, UnicodeDecodeError) as error:
         raise FormatError(f"values of {len(encoded)} octets cannot be read: {error}") from None
 
@@ -49,7 +48,7 @@ def signature_text(jws: str, issued: int) -> str:
     )
 
 
-def _texts(encoded: bytes, asked: Asked | None) -> list[str]:
+def _texts(encoded: bytes) -> list[str]:
     texts: list[str] = []
     start, end_of_all = 0, len(encoded)
     moment, timestamp = "", 0
@@ -57,7 +56,7 @@ def _texts(encoded: bytes, asked: Asked | None) -> list[str]:
     while start < end_of_all:
         index, stamped, ttl_type, ttl, permissions, type_octets = head(encoded, start)
         data_start = start + 22 + type_octets
-        type_, opening = _opening(encoded[start + 18 : data_start - 4])
+        opening = _opening(encoded[start + 18 : data_start - 4])
         data_end = data_start + u32(encoded, data_start - 4)[0]
         end = data_end + 4
         plain = opening is not None and stamped and ttl_type != TTL_ABSOLUTE
@@ -65,7 +64,7 @@ def _texts(encoded: bytes, asked: Asked | None) -> list[str]:
             plain = False
             for _ in range(u32(encoded, data_end)[0]):
                 end += 8 + u32(encoded, end)[0]
-        if permissions & PUBLIC_READ and (asked is None or asked(index, type_)):
+        if permissions & PUBLIC_READ:
             text = printable(encoded[data_start:data_end]) if plain else None
             if text is None:
                 document = value_to_json(read_value(Reader(encoded, "value", start, end)))
@@ -80,9 +79,9 @@ def _texts(encoded: bytes, asked: Asked | None) -> list[str]:
 
 
 @lru_cache(maxsize=1024)
-def _opening(octets: bytes) -> tuple[str, str | None]:
-    """A type, and the text from it to a value's plain data; None where the data may have a format of its own."""
+def _opening(octets: bytes) -> str | None:
+    """The text from a type to a value's plain data; None where the data may have a format of its own."""
     type_ = octets.decode()
     if type_.startswith("HS_") and not is_signature_type(type_):
-        return type_, None
-    return type_, f'"type":{quoted(type_)},"data":{{"format":"string","value":'
+        return None
+    return f'"type":{quoted(type_)},"data":{{"format":"string","value":'
