@@ -4,6 +4,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -133,3 +134,14 @@ def test_the_table_shows_median_spread_and_verdict() -> None:
     lines = report.table([Row("rows", "us", (9.0, 11.0, 10.0), at_most(10)), Row("others", "records/s", (1234.0,), at_least(2000))])
     assert lines[2].split() == ["rows", "10.0", "(9.00..11.0)", "us", "<=", "10", "us", "yes"]
     assert lines[3].split() == ["others", "1,234", "records/s", ">=", "2,000", "records/s", "NO"]
+
+
+def test_what_is_kept_names_machine_commit_and_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "RESULTS.md")
+    for _ in range(2):
+        report.keep([Row("rows", "us", (9.0,), at_most(10))], "python -m benchmarks.run --quick", ["a remark"])
+    text = (tmp_path / "RESULTS.md").read_text("utf-8")
+    assert text.count("\n## 20") == 2
+    for fact in ("- processor: ", "- memory: ", "- system: Linux", "- commit: ", "- command: `python -m benchmarks.run --quick`"):
+        assert text.count(fact) == 2
+    assert "rows  9.00 us" in text
