@@ -116,7 +116,8 @@ def progress_line(progress: Progress) -> str:
         f"{progress.rows_per_second:,.0f}/s",
     ]
     if progress.seconds_left is not None:
-        parts.append(f"{progress.seconds_left // 60:.0f}:{progress.seconds_left % 60:02.0f} left")
+        minutes, seconds = divmod(round(progress.seconds_left), 60)
+        parts.append(f"{minutes}:{seconds:02} left")
     if progress.settled.rejected:
         parts.append(f"{progress.settled.rejected:,} rejected")
     return "  ".join(parts)
