@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from resolver.core.identifier import Identifier
-from resolver.core.owner import owner_labels
 from resolver.core.record import Value
 from resolver.doors.dns import DnsDoor
-from tests.support.dns import APEX, node, served
+from tests.support.dns import APEX, name_of, node, served
 from tests.support.peers import program
 from tests.support.world import World
 
@@ -46,8 +44,8 @@ async def dig(tmp_path: Path) -> AsyncIterator[Dig]:
         yield Dig(port)
 
 
-def name_of(identifier: str) -> str:
-    return b".".join(owner_labels(Identifier.parse(identifier))).decode() + "." + APEX
+def whole_name(identifier: str) -> str:
+    return f"{name_of(identifier)}.{APEX}"
 
 
 def status(output: str) -> str:
@@ -64,26 +62,28 @@ def flags(output: str) -> set[str]:
 
 @pytest.mark.parametrize("way", ["+notcp", "+tcp"])
 async def test_values(dig: Dig, way: str) -> None:
-    assert await dig(way, "+short", "TXT", name_of("88.118/Code-007")) == '"1 URL" "https://example.org/7"\n'
-    assert await dig(way, "+short", "URI", name_of("88.118/Code-007")) == '10 1 "https://example.org/7"\n'
-    name = await dig(way, "+short", "TXT", name_of("88.118/搪瓷杯"))
+    assert await dig(way, "+short", "TXT", whole_name("88.118/Code-007")) == '"1 URL" "https://example.org/7"\n'
+    assert await dig(way, "+short", "URI", whole_name("88.118/Code-007")) == '10 1 "https://example.org/7"\n'
+    name = await dig(way, "+short", "TXT", whole_name("88.118/搪瓷杯"))
     octets = re.sub(r"\\(\d{3})", lambda digits: chr(int(digits[1])), name.replace('\\"', "'")).encode("latin-1")
     assert octets == '"1 NAME" "搪瓷杯 \'大\'"\n'.encode()
-    signature = await dig(way, "+short", "TXT", "_sig." + name_of("88.118/Code-007"))
+    signature = await dig(way, "+short", "TXT", "_sig." + whole_name("88.118/Code-007"))
     assert signature.startswith('"402 HS_SIGNATURE.ED25519" "eyJhbGciOiJFZERTQSJ9.')
 
 
 async def test_a_long_answer_is_fetched_over_tcp(dig: Dig) -> None:
-    truncated = await dig("+ignore", "TXT", name_of("88.118/long"))
+    truncated = await dig("+ignore", "TXT", whole_name("88.118/long"))
     assert "tc" in flags(truncated)
     assert "ANSWER: 0" in truncated
-    whole = await dig("+short", "TXT", name_of("88.118/long"))
+    whole = await dig("+short", "TXT", whole_name("88.118/long"))
     assert "".join(whole.split('"')[3::2]) == "0123456789" * 500
 
 
 async def test_many_names_in_any_case(dig: Dig, tmp_path: Path) -> None:
     dice = random.Random(7)
-    spelt = ["".join(dice.choice((c.lower(), c.upper())) for c in name_of(f"88.118/Code-{number:03}")) for number in range(CODES)]
+    spelt = [
+        "".join(dice.choice((c.lower(), c.upper())) for c in whole_name(f"88.118/Code-{number:03}")) for number in range(CODES)
+    ]
     batch = tmp_path / "names"
     batch.write_text("".join(f"{spelling} TXT\n" for spelling in spelt))
     for way in ("+notcp", "+tcp", "+keepopen"):
@@ -110,12 +110,12 @@ async def test_negative_answers_have_the_soa(dig: Dig) -> None:
     absent = await dig("TXT", f"nope.118.88.{APEX}")
     assert status(absent) == "NXDOMAIN"
     assert re.search(rf"118\.88\.{APEX}\.\s+60\s+IN\s+SOA", absent)
-    no_data = await dig("AAAA", name_of("88.118/Code-001"))
+    no_data = await dig("AAAA", whole_name("88.118/Code-001"))
     assert (status(no_data), "SOA" in no_data) == ("NOERROR", True)
 
 
 async def test_manners(dig: Dig) -> None:
-    name = name_of("88.118/Code-001")
+    name = whole_name("88.118/Code-001")
     assert "EDE: 20 (Not Authoritative): (this prefix is not homed here)" in await dig("TXT", f"x.89.{APEX}")
     chaos = await dig("-c", "CH", "TXT", "version.bind")
     assert (status(chaos), "EDE: 21 (Not Supported): (only class IN is served)" in chaos) == ("REFUSED", True)

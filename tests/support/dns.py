@@ -10,17 +10,22 @@ from typing import Any
 import dnslib
 
 from resolver.config import NodeConfig
+from resolver.core.identifier import Identifier
 from resolver.core.limits import Limits
+from resolver.core.owner import owner_labels
+from resolver.core.record import Value
 from resolver.desk import Desk, Recursion
 from resolver.doors.dns import DnsDoor
 from resolver.metrics import Metrics
 from resolver.server.tcp import StreamServer, bind_stream
 from resolver.server.udp import DatagramServer, bind_datagram
 from resolver.table import Table
-from tests.support.world import site
+from tests.support.world import World, site
 
 APEX = "id.test"
 SOURCE = ("127.0.0.1", 5353)
+LONG_SUFFIX = "漆器" * 20  # its label is a hash
+PRIVATE = 0x0C  # permissions: administrators only
 
 
 class NoRecursion:
@@ -52,6 +57,34 @@ def node(table: Path | None, recursion: Any = None, clock: Callable[[], float] =
     )._replace(**settings)
     walk: Recursion = recursion or NoRecursion()
     return Desk(config, site(2641), None if table is None else Table(table), walk, Metrics(), clock)
+
+
+def small_tree() -> World:
+    """88, 88.118 with records of every kind, 88.118.8 to be delegated, 88.118.5 to be hosted by 88.118."""
+    world = World()
+    for prefix, address in (("88", "192.0.2.1"), ("88.118", "192.0.2.2"), ("88.118.8", "192.0.2.3"), ("88.118.5", "192.0.2.2")):
+        world.delegate(prefix, address=address)
+    url = Value(1, "URL", b"https://example.org/a")
+    world.put("88.118/ABC", url, Value(2, "NAME", "搪瓷杯".encode()), Value(3, "SECRET", b"x", permissions=PRIVATE))
+    world.put("88.118/two", url, Value(2, "url", b"https://example.org/b"))
+    world.put("88.118/private", Value(1, "SECRET", b"x", permissions=PRIVATE))
+    world.put("88.118/long", Value(1, "TEXT", bytes(range(256)) * 3))
+    world.put("88.118/fold", Value(1, "TEXT", b"x" * 1020))
+    world.put("88.118/empty", Value(1, "TEXT", b""))
+    world.put("88.118/bare", Value(1, "NAME", b"a cup"))
+    world.put(f"88.118/{LONG_SUFFIX}", Value(1, "NAME", b"lacquer"))
+    world.put("88.118/gone", url)
+    world.delete("88.118/gone")
+    world.put("88.118/envelope", url, Value(400, "HS_SIGNATURE", b"e.f.g"))
+    world.put("88.118.5/hosted", url)
+    world.put("88.118/many", *[Value(index, "TEXT", b"x" * 250) for index in range(1, 200)])
+    world.put("88.118/mixed", Value(1, "A", b"x", ttl=600), Value(2, "B", b"y", ttl=60))
+    return world
+
+
+def name_of(identifier: str) -> str:
+    """The owner name of an identifier, below the apex."""
+    return b".".join(owner_labels(Identifier.parse(identifier))).decode()
 
 
 def query(name: str, type_: str = "TXT", *, edns: int | None = 1232, recursive: bool = True, id_: int = 4711) -> bytes:
