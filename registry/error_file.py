@@ -44,8 +44,11 @@ class ErrorFile:
         return True
 
     def start(self) -> None:
-        """Nothing of an earlier run is to stay."""
-        self.path.unlink(missing_ok=True)
+        """Nothing of an earlier run is to stay. Raises ConfigError if it cannot be removed."""
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unusable(error) from None
 
     def write(self, row: Row, fault: Fault) -> None:
         """Adds a refused row. Raises ConfigError if the file cannot be made, StoreError if it cannot be written."""
@@ -72,6 +75,9 @@ class ErrorFile:
         if self._file is not None:
             with suppress(OSError):
                 self._file.close()
+
+    def _unusable(self, error: OSError) -> ConfigError:
+        return ConfigError(f"the error file {self.path} cannot be written: {error.strerror}; name another with --errors")
 
     def _unwritable(self, error: OSError) -> StoreError:
         return StoreError(f"the error file {self.path} cannot be written: {error.strerror}; make room and give the command again")

@@ -231,8 +231,12 @@ class _Import:
     async def _stream(self) -> None:
         """One bulk request: first what has no answer yet, then the rest of the file. Raises UnreachableError if it ends early."""
         async with aclosing(self._client.bulk(self._lines())) as results:
+            due = 1
             async for result in results:
+                if result.get("line") != due:
+                    raise UnreachableError(f"the registry answered line {result.get('line')!r} where line {due} was due")
                 self._settle(result)
+                due += 1
         if self._broken is not None:
             raise self._broken
         if self._pending or not self._all_read:

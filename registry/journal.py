@@ -16,6 +16,7 @@ from typing import NamedTuple
 from resolver.core.errors import ConfigError
 
 _FORMAT = 1
+_HEAD = b'{"format": '
 _FIELDS = ("rows", "registered", "replaced", "unchanged", "rejected", "error_octets")
 
 
@@ -39,13 +40,22 @@ class Journal:
         self._new = path.with_name(path.name + ".new")
 
     def read(self) -> Settled | None:
-        """What an earlier run of the same import left; None if there is nothing that fits."""
+        """What an earlier run of the same import left; None if there is nothing that fits.
+
+        Raises ConfigError if something else stands at `path`: it would be overwritten.
+        """
         try:
-            document = json.loads(self.path.read_bytes())
+            octets = self.path.read_bytes()
+        except OSError:
+            return None
+        if octets and not octets.startswith(_HEAD):  # a power cut may leave it empty
+            raise ConfigError(f"{self.path} exists and is not the journal of an import; name another with --journal")
+        try:
+            document = json.loads(octets)
             if document["format"] != _FORMAT or document["fingerprint"] != self._fingerprint:
                 return None
             counts = [document[field] for field in _FIELDS]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             return None
         return Settled(*counts) if all(type(count) is int and count >= 0 for count in counts) else None
 

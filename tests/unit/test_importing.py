@@ -208,7 +208,7 @@ async def test_an_answer_that_makes_no_sense_ends_the_import(path: Path, how: st
 async def test_more_answers_than_lines_are_not_believed(path: Path) -> None:
     write_products(path, 10)
     async with FakeRegistry([Turn(100, "extra")] * 99) as registry:
-        with pytest.raises(UnreachableError, match="answered more lines than it was sent"):
+        with pytest.raises(UnreachableError, match="answered line 1 where line 2 was due"):
             await run(path, registry, patience_seconds=0)
 
 
@@ -288,6 +288,8 @@ async def test_no_file_of_the_user_is_overwritten(path: Path) -> None:
             await run(path, registry, errors=path)
         with pytest.raises(ConfigError, match="exists and is not the error file of an import"):
             await run(path, registry, errors=other)
+        with pytest.raises(ConfigError, match="exists and is not the journal of an import; name another with --journal"):
+            await run(path, registry, journal=other)
         assert registry.requests == 0
         with pytest.raises(ConfigError, match="cannot be written: No such file or directory; name another with --errors"):
             await run(path, registry, errors=path.parent / "absent" / "errors.csv")
