@@ -10,7 +10,8 @@ it, `table_check` walks the tree here. What is checked, of the snapshot that a t
     the file           every page belongs to exactly one tree, or is free
 
 What LMDB never reads cannot be checked, and holds no data: the pages that are free, the gap in the middle of a page, the octet
-that pads a node to an even length, two unused octets in a page's head, the counters of the snapshot before this one. Layout: LMDB 0.9 (`mdb.c`), in the machine's byte order.
+that pads a node to an even length, two unused octets in a page's head, the counters of the snapshot before this one. The layout is
+that of LMDB 0.9 (`mdb.c`), in the machine's byte order.
 """
 
 from collections.abc import Iterator
@@ -60,7 +61,8 @@ class Pages:
         """`transaction` is the one that a reader holds, so that its pages stay while they are read."""
         self._file = open(path, "rb")  # noqa: SIM115  # closed in `close`
         self._size = path.stat().st_size
-        self._free, self._main, self._last = self._meta(transaction)
+        self._transaction = transaction
+        self._free, self._main, self._last = self._meta()
         self._seen = bytearray(self._last + 1)
 
     def close(self) -> None:
@@ -70,7 +72,7 @@ class Pages:
         """Walks everything."""
         self._seen[0] = self._seen[1] = 1
         try:
-            free = [number for _, data in self._walk(self._free) for number in _page_list(data)]
+            free = [number for key, data in self._walk(self._free) for number in self._freed(key, data)]
             for _ in self._walk(self._main):
                 pass
         except (struct_error, OverflowError) as error:
@@ -83,9 +85,18 @@ class Pages:
         if lost >= 0:
             raise CorruptError(f"page {lost} is neither free nor in use")
 
+    def _freed(self, key: bytes, data: bytes) -> tuple[int, ...]:
+        """The pages in an item of the free list: under a transaction a count, then the pages that it gave up."""
+        (count,) = _U64.unpack_from(data)
+        by = int.from_bytes(key, byteorder)
+        if not 0 < by <= self._transaction or len(data) < 8 * (count + 1):
+            raise CorruptError(f"the free list has {len(data)} octets that claim {count} pages of transaction {by}")
+        pages: tuple[int, ...] = Struct(f"={count}Q").unpack_from(data, 8)
+        return pages
+
     # ---- meta pages
 
-    def _meta(self, transaction: int) -> tuple[Database, Database, int]:
+    def _meta(self) -> tuple[Database, Database, int]:
         self._file.seek(0)
         head = self._file.read(2 * _PAGE_OCTETS)
         if len(head) != 2 * _PAGE_OCTETS or self._size % _PAGE_OCTETS:
@@ -97,9 +108,9 @@ class Pages:
         for free, main, last, number in found:
             if last * _PAGE_OCTETS >= self._size:
                 raise CorruptError(f"meta page {number % 2}: the last page is {last}, beyond the end of the file")
-            if number == transaction:
+            if number == self._transaction:
                 return free, main, last
-        raise CorruptError(f"the meta pages are of transactions {numbers}, not of {transaction}, which is being read")
+        raise CorruptError(f"the meta pages are of transactions {numbers}, not of {self._transaction}, which is being read")
 
     # ---- trees
 
@@ -239,12 +250,3 @@ def _read_database(octets: bytes, start: int, name: str) -> Database:
 def _rank(database: Database, key: bytes) -> bytes:
     """The key as octets that compare as the database orders it."""
     return int.from_bytes(key, byteorder).to_bytes(8, "big") if database.flags & _INTEGER_KEYS else key
-
-
-def _page_list(data: bytes) -> tuple[int, ...]:
-    """The pages in an item of the free list: a count, then the numbers, descending."""
-    (count,) = _U64.unpack_from(data)
-    if len(data) < 8 * (count + 1):
-        raise CorruptError(f"the free list has an item of {len(data)} octets that claims {count} pages")
-    pages: tuple[int, ...] = Struct(f"={count}Q").unpack_from(data, 8)
-    return pages

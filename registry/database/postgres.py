@@ -5,7 +5,7 @@ publisher that saw serial n will never find a smaller one later. A program that 
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 from registry.database import ACTIONS, DELETE, Entry, Reply, TokenRow, Version, statements
@@ -64,9 +64,8 @@ class PostgresTruth:
                 with _failures("truth could not be written"):
                     await transaction.commit()
             except BaseException:
-                if connection.is_in_transaction():
-                    with _failures("truth could not be written"):
-                        await transaction.rollback()
+                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # the connection may be what failed
+                    await transaction.rollback()
                 raise
             self._actors |= turn.new_actors
         finally:

@@ -9,7 +9,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,8 @@ class SqliteTruth:
                 with _failures("truth could not be written"):
                     await self._writer.execute("COMMIT")
             except BaseException:
-                if self._writer.in_transaction:
-                    await self._writer.execute("ROLLBACK")
+                with suppress(sqlite3.Error, ValueError):  # the connection itself may be what failed
+                    await self._writer.rollback()
                 raise
             self._actors |= turn.new_actors
 
@@ -180,7 +180,11 @@ async def _connect(path: str) -> aiosqlite.Connection:
         f"cache_size = -{_PAGE_CACHE_KIB}",
         "wal_autocheckpoint = 4000",
     ):
-        await connection.execute(f"PRAGMA {pragma}")
+        try:
+            await connection.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            await connection.close()  # or its thread would keep the program from ending
+            raise
     return connection
 
 
