@@ -119,8 +119,8 @@ def _counted(view: View) -> str:
 
 def _document(view: View) -> HttpReply:
     """Record and verdict; a problem document (RFC 9457) where there is no record."""
+    identifier = str(view.identifier)
     common: dict[str, Any] = {
-        "identifier": str(view.identifier),
         "verdict": view.verdict._asdict(),
         "chain": [
             {"identifier": str(link.identifier), "issuer": link.issuer, "serial": link.serial, "expires": iso_time(link.expires)}
@@ -134,22 +134,30 @@ def _document(view: View) -> HttpReply:
     match view.outcome:
         case Answer(record, stale=stale):
             found = {
+                "identifier": identifier,
                 "values": [value_to_json(value) for value in view.values],
                 "serial": record.serial,
                 "issued": iso_time(view.issued),
                 "expires": iso_time(record.expires),
                 "stale": stale,
             }
-            return json_reply(_status(view), common | found, VARY)
+            return json_reply(_status(view), found | common, VARY)
         case NotFound(zone, gone_since):
             gone = {"goneSince": iso_time(gone_since)} if gone_since else {}
             said = "this identifier was deleted, and is never given to anything else" if gone else f"{zone} has no such identifier"
-            return problem(_status(view), said, VARY, **common, **gone, responseCode=100)
+            return problem(_status(view), said, VARY, identifier=identifier, **common, **gone, responseCode=100)
         case Referral(prefix, delegation):
             ask = http_doors(delegation, view.identifier)
             said = f"{prefix} is delegated to other servers; see ask" if ask else f"{prefix} is delegated to other servers"
-            return problem(_status(view), said, VARY, **common, ask=ask, responseCode=303)
+            return problem(_status(view), said, VARY, identifier=identifier, **common, ask=ask, responseCode=303)
         case Refused(reason):
-            return problem(_status(view), f"{reason}; ask a recursive node, or the root", VARY, **common, responseCode=301)
+            return problem(
+                _status(view),
+                f"{reason}; ask a recursive node, or the root",
+                VARY,
+                identifier=identifier,
+                **common,
+                responseCode=301,
+            )
         case Failed(error):
-            return problem(_status(view), str(error), VARY, **common, responseCode=error.handle_code)
+            return problem(_status(view), str(error), VARY, identifier=identifier, **common, responseCode=error.handle_code)

@@ -30,7 +30,7 @@ class Link(NamedTuple):
 
 class Owner(NamedTuple):
     text: str
-    identifier: str | None
+    identifier: str
 
 
 def record_page(status: int, view: View, reader: Reader, desk: Desk) -> HttpReply:
