@@ -26,7 +26,7 @@ from resolver.core.cache import AnswerCache
 from resolver.core.errors import FormatError, WaymarkError
 from resolver.core.identifier import PREFIX_AUTHORITY, Identifier, fold_prefix
 from resolver.core.message import Failed, Outcome, Query
-from resolver.core.owner import NAME_SERVER_LABEL, digest_of, suffix_of, zone_prefix
+from resolver.core.owner import HASHED, NAME_SERVER_LABEL, suffix_of, zone_prefix
 from resolver.core.wire import dns
 from resolver.core.wire.dns import Question
 from resolver.core.wire.framing import U16
@@ -171,7 +171,7 @@ class DnsDoor:
             label = question.name[1:label_end]
             suffix = suffix_of(label)
             if suffix is None:
-                if label == NAME_SERVER_LABEL or digest_of(label) is not None:
+                if label == NAME_SERVER_LABEL or label.startswith(HASHED):
                     return self._placed(table, question, now)
                 return self._bodies.negative(question, branch.zone, dns.NXDOMAIN)
             key = branch.key_start + suffix

@@ -70,6 +70,7 @@ class Bodies:
         self._ready.clear()
 
     def encoded(self, place: Place, question: Question, now: float) -> Body:
+        """What is said of the place that the question's name is. What cannot be said is a failure, never an exception."""
         try:
             match place:
                 case Owner(answer, zone, signature):
@@ -106,9 +107,7 @@ class Bodies:
 
     def values(self, question: Question, chosen: Shown, zone: Zone, key: bytes, left: int, stale: bool = False) -> Body:
         """Values of the record at `key`, as the type that is asked for. `left`: the seconds for which they may be told at all."""
-        ttl, keep = self._lifetime(chosen, 0 if stale else left)
-        if stale:
-            ttl = max(0, min(chosen.ttl, left))
+        ttl, keep = self._lifetime(chosen, left, may_keep=not stale)
         if question.type == dns.TXT:
             count, rrs = len(chosen.items), txt_rrs(chosen.items, ttl)
         elif question.type == dns.URI:
@@ -196,13 +195,13 @@ class Bodies:
             return dns.compressed(self._name_server, self._root.name, _offset(question, self._root))
         return _NAME_SERVER + dns.pointer(_offset(question, zone))
 
-    def _lifetime(self, chosen: Shown, left: int) -> tuple[int, int]:
+    def _lifetime(self, chosen: Shown, left: int, may_keep: bool = True) -> tuple[int, int]:
         """TTL of values that may be told for `left` more seconds, and how long the answer may be used again."""
         if chosen.ends and chosen.ttl < left:
             left = chosen.ttl
         if left <= 0:
             return 0, 0
-        keep = min(left // _KEPT_PART or 1, self._cache_seconds)
+        keep = min(left // _KEPT_PART or 1, self._cache_seconds) if may_keep else 0
         return min(chosen.ttl, left - keep), keep
 
     def _hosts(self, delegation: Answer | None, now: float) -> tuple[list[str], int, int]:
