@@ -5,6 +5,7 @@ asked shows the whole node, and counting costs one addition without a lock.
 """
 
 import mmap
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ _NAMES: list[tuple[str, ...]] = [
     *[("latency_sum_ns", door) for door in DOORS],
 ]
 _CELL = {name: number for number, name in enumerate(_NAMES)}
+_LATENCY = {door: (_CELL["latency", door, str(LATENCY_BOUNDS[0])], _CELL["latency_sum_ns", door]) for door in DOORS}
 
 
 def cell(*name: str) -> int:
@@ -45,9 +47,9 @@ class Metrics:
 
     def observe(self, door: str, seconds: float, count: int = 1) -> None:
         """`count` answers that took `seconds` each: a burst is timed as a whole."""
-        bound = next((str(b) for b in LATENCY_BOUNDS if seconds <= b), "inf")
-        self.cells[_CELL["latency", door, bound]] += count
-        self.cells[_CELL["latency_sum_ns", door]] += int(seconds * 1e9) * count
+        first, total = _LATENCY[door]
+        self.cells[first + bisect_left(LATENCY_BOUNDS, seconds)] += count
+        self.cells[total] += int(seconds * 1e9) * count
 
 
 def shared_cells(workers: int) -> mmap.mmap:

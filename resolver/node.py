@@ -34,7 +34,7 @@ from resolver.doors.http import HttpDoor
 from resolver.metrics import Metrics, shared_cells
 from resolver.resolution import Resolver
 from resolver.server.http import HttpServer
-from resolver.server.tcp import StreamServer, bind_stream
+from resolver.server.tcp import Listener, StreamServer, bind_stream
 from resolver.server.udp import DatagramServer, bind_datagram
 from resolver.table import Table
 
@@ -46,9 +46,9 @@ class Sockets(NamedTuple):
     """What one worker listens on. All workers share the addresses (SO_REUSEPORT), the kernel spreads the load."""
 
     handle_udp: socket.socket
-    handle_tcp: socket.socket
+    handle_tcp: Listener
     dns_udp: socket.socket
-    dns_tcp: socket.socket
+    dns_tcp: Listener
     http: socket.socket
 
 
@@ -208,7 +208,7 @@ def bind(config: NodeConfig) -> Sockets:
     return Sockets(handle_udp, handle_tcp, dns_udp, dns_tcp, http)
 
 
-def _bind_pair(host: str, port: int) -> tuple[socket.socket, socket.socket]:
+def _bind_pair(host: str, port: int) -> tuple[Listener, socket.socket]:
     for _ in range(16):
         stream = bind_stream(host, port)
         try:

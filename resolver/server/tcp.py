@@ -2,7 +2,8 @@
 
 Clients of one dialect open a connection for each request, those of the other keep a pool open for minutes; both are common,
 so both must be cheap. asyncio's transports cost more than the answer: instead all connections of a door hang on one epoll of
-their own, whose descriptor is all that the event loop sees. TCP_DEFER_ACCEPT lets a connection appear once its request is there.
+their own, whose descriptor is all that the event loop sees, and are read and written as plain descriptors: a socket object for
+each would cost more than a system call. TCP_DEFER_ACCEPT lets a connection appear once its request is there.
 
 Bounds: connections (the one longest without a whole message goes first), time to the first whole message and between messages,
 answers that the peer leaves unread: no further message of its is answered until it has read them. Bytes that can never become a
@@ -11,6 +12,7 @@ message get the door's refusal, then the end.
 
 import asyncio
 import logging
+import os
 import select
 import socket
 from collections import OrderedDict
@@ -24,6 +26,7 @@ from resolver.core.errors import FormatError
 from resolver.core.limits import Limits
 from resolver.doors import Ready, Reply
 from resolver.metrics import Metrics, cell
+from resolver.server.udp import bound
 
 _READ_OCTETS = 65_536
 _BURST = 64
@@ -45,10 +48,10 @@ class StreamDoor(Protocol):
 class Connection:
     """One accepted connection. `deadline` ends it unless a whole message arrives before."""
 
-    __slots__ = ("blocked", "buffer", "deadline", "ending", "out", "sock", "source", "waiting")
+    __slots__ = ("blocked", "buffer", "deadline", "descriptor", "ending", "out", "source", "waiting")
 
-    def __init__(self, sock: socket.socket, source: tuple[Any, ...], deadline: float) -> None:
-        self.sock = sock
+    def __init__(self, descriptor: int, source: tuple[Any, ...], deadline: float) -> None:
+        self.descriptor = descriptor  # -1 once closed
         self.source = source
         self.deadline = deadline
         self.buffer = b""
@@ -58,10 +61,20 @@ class Connection:
         self.ending = False  # nothing more is read; the connection ends when `out` and `waiting` are empty
 
 
+class Listener(socket.socket):
+    """A listening socket that gives away plain descriptors."""
+
+    def take(self) -> tuple[int, tuple[Any, ...]]:
+        """The next connection, not blocking, and its source. Raises BlockingIOError when there is none, OSError as `accept`."""
+        descriptor, source = self._accept()  # type: ignore[attr-defined]  # what `accept` calls before it makes an object
+        os.set_blocking(descriptor, False)
+        return descriptor, source
+
+
 class StreamServer:
     """Serves one listening TCP socket through a door."""
 
-    def __init__(self, listener: socket.socket, name: str, door: StreamDoor, metrics: Metrics, bounds: Limits) -> None:
+    def __init__(self, listener: Listener, name: str, door: StreamDoor, metrics: Metrics, bounds: Limits) -> None:
         self._listener = listener
         self._name = name
         self._door = door
@@ -127,24 +140,24 @@ class StreamServer:
         answered = 0
         for _ in range(_BURST):
             try:
-                sock, source = self._listener.accept()
+                descriptor, source = self._listener.take()
             except BlockingIOError:
                 break
-            except OSError as error:  # the peer is gone again, or descriptors ran out
+            except OSError as error:  # the peer is gone again; or descriptors ran out, and one has to make room
                 log.warning("%s door: no connection accepted: %s", self._name, error)
+                self._make_room(1)
                 break
-            if len(self._connections) >= self._connections_max:
-                self._end(next(iter(self._connections.values())))
-            connection = Connection(sock, source, now + self._first_seconds)
-            self._connections[sock.fileno()] = connection
-            self._epoll.register(sock.fileno(), select.EPOLLIN)
+            self._make_room(self._connections_max)
+            connection = Connection(descriptor, source, now + self._first_seconds)
+            self._connections[descriptor] = connection
+            self._epoll.register(descriptor, select.EPOLLIN)
             answered += self._read(connection, now)
         return answered
 
     def _read(self, connection: Connection, now: float) -> int:
         """Reads what is there and answers every whole message in it. Returns how many."""
         try:
-            octets = connection.sock.recv(_READ_OCTETS, socket.MSG_DONTWAIT)
+            octets = os.read(connection.descriptor, _READ_OCTETS)
         except BlockingIOError:
             return 0
         except OSError:
@@ -152,8 +165,10 @@ class StreamServer:
             return 0
         if not octets:  # the peer has said all it wanted to, but may still read
             connection.ending = True
-            self._epoll.modify(connection.sock.fileno(), 0)
-            self._flush(connection)
+            if connection.out or connection.waiting:
+                self._epoll.modify(connection.descriptor, select.EPOLLOUT if connection.blocked else 0)
+            else:
+                self._end(connection)
             return 0
         connection.buffer = connection.buffer + octets if connection.buffer else octets
         return self._work(connection, now)
@@ -169,7 +184,7 @@ class StreamServer:
                     break
         if answered and not connection.ending:
             connection.deadline = now + (self._first_seconds if connection.buffer else self._idle_seconds)
-            self._connections.move_to_end(connection.sock.fileno())
+            self._connections.move_to_end(connection.descriptor)
         self._flush(connection)
         return answered
 
@@ -233,12 +248,11 @@ class StreamServer:
     # ---- writing and ending
 
     def _flush(self, connection: Connection) -> None:
-        descriptor = connection.sock.fileno()
-        if descriptor < 0:
+        if connection.descriptor < 0:
             return
         if connection.out:
             try:
-                connection.out = connection.out[connection.sock.send(connection.out, socket.MSG_DONTWAIT) :]
+                connection.out = connection.out[os.write(connection.descriptor, connection.out) :]
             except BlockingIOError:
                 pass
             except OSError:
@@ -247,14 +261,22 @@ class StreamServer:
         blocked = bool(connection.out)
         if blocked != connection.blocked:
             connection.blocked = blocked
-            self._epoll.modify(descriptor, select.EPOLLOUT if blocked else 0 if connection.ending else select.EPOLLIN)
+            wanted = select.EPOLLOUT if blocked else 0 if connection.ending else select.EPOLLIN
+            self._epoll.modify(connection.descriptor, wanted)
         if connection.ending and not connection.out and not connection.waiting:
             self._end(connection)
 
     def _end(self, connection: Connection) -> None:
+        if connection.descriptor < 0:
+            return
+        del self._connections[connection.descriptor]
+        os.close(connection.descriptor)  # epoll forgets a closed descriptor by itself
+        connection.descriptor = -1
         connection.ending = True
-        self._connections.pop(connection.sock.fileno(), None)
-        connection.sock.close()  # epoll forgets a closed descriptor by itself
+
+    def _make_room(self, connections_max: int) -> None:
+        if len(self._connections) >= connections_max:
+            self._end(next(iter(self._connections.values())))
 
     def _sweep(self) -> None:
         now = time()
@@ -263,11 +285,10 @@ class StreamServer:
         self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
 
 
-def bind_stream(host: str, port: int) -> socket.socket:
+def bind_stream(host: str, port: int) -> Listener:
     """A TCP socket, not yet listening, that other workers may share the address of."""
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    sock = Listener(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.bind((host, port))
-    return sock
+    return bound(sock, host, port)

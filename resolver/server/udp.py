@@ -9,7 +9,7 @@ import logging
 import socket
 from collections.abc import Callable, Coroutine
 from time import perf_counter, time
-from typing import Any
+from typing import Any, TypeVar
 
 from resolver.core import limits
 from resolver.core.limits import Limits
@@ -21,6 +21,7 @@ _BURST = 64  # packets read before other sockets get their turn
 _BUFFER_OCTETS = 4 * 2**20  # of the kernel: what arrives while Python collects garbage
 
 Source = tuple[Any, ...]  # what recvfrom returns: host, port, and for IPv6 two more
+S = TypeVar("S", bound=socket.socket)
 log = logging.getLogger("waymark.udp")
 
 
@@ -106,5 +107,14 @@ def bind_datagram(host: str, port: int) -> socket.socket:
     """A UDP socket that other workers may share the address of."""
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    sock.bind((host, port))
+    return bound(sock, host, port)
+
+
+def bound(sock: S, host: str, port: int) -> S:
+    """`sock`, bound; closed if that fails. Raises OSError."""
+    try:
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
     return sock
