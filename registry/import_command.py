@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from registry.cli import secret, with_registry
+from registry.access import secret, with_registry
 from registry.importing import ImportOptions, ImportSummary, Progress, run_import
 from resolver.core.codes import SYSTEMS
 
