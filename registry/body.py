@@ -36,7 +36,7 @@ async def read_body(request: web.Request, bounds: Limits) -> bytes:
         return request.content.read_nowait()  # it came with the head, as nearly all do: nothing to wait for
     try:
         async with asyncio.timeout(bounds[limits.http_body_seconds]):
-            async for piece in pieces(request, bounds):
+            async for piece in pieces(request, unpacker(request, bounds)):
                 body += piece
                 if len(body) > most:
                     raise Refusal("too-large", f"body of more than {most} octets", "body")
@@ -46,12 +46,11 @@ async def read_body(request: web.Request, bounds: Limits) -> bytes:
     return bytes(body)
 
 
-async def pieces(request: web.Request, bounds: Limits, stall_seconds: float | None = None) -> AsyncIterator[bytes]:
-    """The body as it arrives, unpacked, in pieces of at most 64 KiB.
+async def pieces(request: web.Request, unpacked: "Plain | Gunzip", stall_seconds: float | None = None) -> AsyncIterator[bytes]:
+    """The body as it arrives, `unpacked`, in pieces of at most 64 KiB.
 
     Raises Refusal for what cannot be unpacked, and TimeoutError when nothing comes for `stall_seconds`.
     """
-    unpacked = unpacker(request, bounds)
     while True:
         async with asyncio.timeout(stall_seconds):
             octets = await request.content.readany()
@@ -71,7 +70,7 @@ async def discard(request: web.Request, seconds: float) -> None:
 
 
 def unpacker(request: web.Request, bounds: Limits) -> "Plain | Gunzip":
-    """How the body of this request is unpacked, by its Content-Encoding."""
+    """How the body of this request is unpacked, by its Content-Encoding. Raises Refusal for one that is not known."""
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     match encoding:
         case "identity" | "":

@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 import schemas
-from registry.body import discard, pieces, read_document
+from registry.body import discard, pieces, read_document, unpacker
 from registry.bulk import BulkStream
 from registry.documents import (
     delegation_from_json,
@@ -31,6 +31,7 @@ from registry.requests import (
     JSON,
     NDJSON,
     NDJSON_NAMES,
+    any_match,
     check_media_type,
     check_parameters,
     cursor_after,
@@ -51,7 +52,7 @@ from resolver.core.limits import Limits
 from resolver.core.record import Record
 
 IDENTIFIERS, HISTORY, PREFIXES, TOKENS = "/v1/identifiers/", "/v1/history/", "/v1/prefixes/", "/v1/tokens/"
-STEP = 16  # records held at once while a page is made
+LIST_STEP, HISTORY_STEP = 100, 16  # records held at once while a page is made
 LINGER_SECONDS = 2.0  # for a client that still sends when its stream was ended from here; then its connection is reset
 _STATUS = {"created": 201, "replaced": 200, "unchanged": 200, "deleted": 200}
 
@@ -82,7 +83,8 @@ class Handlers:
         identifier = identifier_in(request, IDENTIFIERS)
         document, octets = await read_document(request, self._bounds)
         if request.headers.get("If-None-Match", "").strip() != "*":
-            write = write_from_json(document, "replace", identifier, await self._expected(request, actor, identifier))
+            expected = await self._serial_of(identifier, actor) if any_match(request) else if_match(request)
+            write = write_from_json(document, "replace", identifier, expected)
             return await self._write(request, actor, write, octets)
         try:
             return await self._write(request, actor, write_from_json(document, "register", identifier), octets)
@@ -95,13 +97,13 @@ class Handlers:
         check_parameters(request)
         identifier = identifier_in(request, IDENTIFIERS)
         document, octets = await read_document(request, self._bounds)
-        write = write_from_json(document, "patch", identifier, await self._expected(request, actor, identifier))
+        write = write_from_json(document, "patch", identifier, if_match(request))
         return await self._write(request, actor, write, octets)
 
     async def delete(self, request: web.Request, actor: Actor) -> web.Response:
         check_parameters(request)
         identifier = identifier_in(request, IDENTIFIERS)
-        write = Write("delete", identifier, if_match=await self._expected(request, actor, identifier))
+        write = Write("delete", identifier, if_match=if_match(request))
         return await self._write(request, actor, write, b"")
 
     async def read(self, request: web.Request, actor: Actor) -> web.Response:
@@ -119,7 +121,8 @@ class Handlers:
         if key is None:
             (written,) = await self._service.write((write,), actor)
         else:
-            asked = (request.method, write.identifier.canonical, str(write.if_match), request.headers.get("If-None-Match", ""))
+            conditions = [request.headers.get(name, "") for name in ("If-Match", "If-None-Match")]
+            asked = (request.method, write.identifier.canonical, *conditions)
             written = await self._service.write_once(write, actor, key, sha256(to_octets(asked) + octets).digest())
         self._metrics.change("single", written.status)
         return self._written(written, write.identifier, IDENTIFIERS)
@@ -135,16 +138,12 @@ class Handlers:
             headers["Location"] = resource + name if resource == PREFIXES else address_of(resource, name)
         return _json(record_to_json(written.record), status, headers)
 
-    async def _expected(self, request: web.Request, actor: Actor, identifier: Identifier) -> int | None:
-        """The serial that If-Match demands. "Any" becomes the one that stands now, so that the service compares in all cases."""
-        expected = if_match(request)
-        if expected == "*":
-            _check_sight(actor, identifier)
-            if await self._service.read(identifier) is None:
-                raise Refusal("stale", f"If-Match asks for any version, and {identifier} has none", "If-Match")
-            return (await self._standing(identifier)).serial
-        assert not isinstance(expected, str)
-        return expected
+    async def _serial_of(self, identifier: Identifier, actor: Actor) -> int:
+        """What "any" in If-Match means now; the service compares it again when it writes. Refuses where there is no record."""
+        _check_sight(actor, identifier)
+        if await self._service.read(identifier) is None:
+            raise Refusal("stale", f"If-Match asks for any version, and {identifier} has none", "If-Match")
+        return (await self._standing(identifier)).serial
 
     async def _standing(self, identifier: Identifier) -> Record:
         """The record as it stands. Refuses one that is gone, or never was."""
@@ -166,12 +165,14 @@ class Handlers:
                 "bad-header", "a bulk request takes no Idempotency-Key: the same line twice registers once", "Idempotency-Key"
             )
         if self._ending:
-            raise Refusal("unavailable", "the server ends", "")
+            raise Refusal("unavailable", "the server ends")
         if len(self._streams) >= self._bounds[limits.bulk_streams]:
             raise Refusal("busy", f"{len(self._streams)} bulk requests are under way; bulk_streams bounds them")
         stall = self._bounds[limits.bulk_stall_seconds]
-        body = pieces(request, self._bounds, stall)
-        response = web.StreamResponse(headers={"Content-Type": NDJSON, "X-Accel-Buffering": "no"})
+        body = pieces(request, unpacker(request, self._bounds), stall)
+        response = web.StreamResponse(
+            headers={"Content-Type": NDJSON, "X-Accel-Buffering": "no"}
+        )  # nginx before us must not hold it
         stream = BulkStream(self._service, actor, self._bounds)
 
         async def send(octets: bytes) -> None:
@@ -203,7 +204,7 @@ class Handlers:
         limit = number_in(request, "limit", 100, self._bounds[limits.page_items])
         after, items, more = cursor_after(request), list[dict[str, Any]](), True
         while more and len(items) < limit:  # some at a time: whole records come, of which two fields go into the page
-            asked = min(limit - len(items), STEP)
+            asked = min(limit - len(items), LIST_STEP)
             records = await self._service.list(prefix, after, asked + 1)
             items += [{"identifier": record.identifier.canonical, "serial": record.serial} for record in records[:asked]]
             after, more = (items[-1]["identifier"] if items else None), len(records) > asked
@@ -217,7 +218,7 @@ class Handlers:
         before = number_in(request, "before", 0, 2**63 - 1) if "before" in request.query else None
         items, octets, more = list[dict[str, Any]](), 0, True
         while more and len(items) < limit and octets < self._bounds[limits.page_octets]:
-            asked = min(limit - len(items), STEP)
+            asked = min(limit - len(items), HISTORY_STEP)
             entries = await self._service.history(identifier, asked + 1, before)
             items += map(history_to_json, entries[:asked])
             octets += sum(len(value.data) for entry in entries for value in entry.record.values)

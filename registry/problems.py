@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from registry.documents import JsonError
-from registry.service import Rejected
+from registry.registration import Rejected
 from resolver.core.errors import FormatError, IdentifierError, LimitError, OverloadError, WaymarkError
 
 

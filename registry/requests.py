@@ -56,17 +56,22 @@ def entity_tag(serial: int) -> str:
     return f'"{serial}"'
 
 
-def if_match(request: web.Request) -> int | str | None:
-    """The serial that the record must have; "*" for any that exists; None without the header."""
-    sent = request.headers.get("If-Match")
-    if sent is None or sent.strip() == "*":
-        return None if sent is None else "*"
-    tag = _ENTITY_TAG.fullmatch(sent.strip())
+def if_match(request: web.Request) -> int | None:
+    """The serial that the record must have; None without the header, and for "*", see `any_match`."""
+    sent = request.headers.get("If-Match", "*").strip()
+    if sent == "*":
+        return None
+    tag = _ENTITY_TAG.fullmatch(sent)
     if tag is None:
         raise Refusal(
             "bad-header", f'If-Match must be one ETag as a GET gave it, such as "17", or *; not {sent[:60]!r}', "If-Match"
         )
     return int(tag[1])
+
+
+def any_match(request: web.Request) -> bool:
+    """Whether If-Match asks for any record that exists. Where there must be one anyway this says nothing (RFC 9110, 13.2.1)."""
+    return request.headers.get("If-Match", "").strip() == "*"
 
 
 def none_match(request: web.Request, serial: int | None) -> bool:

@@ -125,6 +125,7 @@ async def test_a_change_meant_for_another_version_is_stale(registry: Registry) -
     ):
         assert (reply.status, reply.kind) == (412, "stale")
     assert (await registry.client.delete("/v1/identifiers/88.101/A", If_Match="*")).status == 200
+    assert (await registry.client.delete("/v1/identifiers/88.101/nobody", If_Match="*")).kind == "not-found"
     nobody = await registry.client.put("/v1/identifiers/88.101/nobody", {"values": VALUES}, If_Match="*")
     assert (nobody.status, nobody.kind) == (412, "stale")
 
@@ -183,6 +184,10 @@ async def test_the_same_idempotency_key_gives_the_same_reply(registry: Registry)
     await registry.client.put("/v1/identifiers/88.101/A", {"values": VALUES[:1]})
     again = await registry.client.post("/v1/identifiers", body, Idempotency_Key="order-1")
     assert (again.status, again.document, again.headers["ETag"]) == (201, first.document, first.headers["ETag"])
+    for method, sent in (("PUT", {"values": VALUES}), ("PATCH", {"remove": [1]}), ("DELETE", None)):
+        path, headers = "/v1/identifiers/88.101/A", {"If_Match": "*", "Idempotency_Key": f"any {method}"}
+        one, two = [await registry.client.ask(method, path, sent, **headers) for _ in range(2)]
+        assert (one.status, one.body) == (200, two.body)
     other = await registry.client.post("/v1/identifiers", {**body, "identifier": "88.101/B"}, Idempotency_Key="order-1")
     assert (other.status, other.kind) == (422, "idempotency-key-reused")
     method = await registry.client.put("/v1/identifiers/88.101/A", {"values": VALUES}, Idempotency_Key="order-1")
