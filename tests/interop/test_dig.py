@@ -10,7 +10,7 @@ import pytest
 
 from resolver.core.record import Value
 from resolver.doors.dns import DnsDoor
-from tests.support.dns import APEX, name_of, node, served
+from tests.support.dns import APEX, closing_tables, name_of, node, served
 from tests.support.peers import program
 from tests.support.world import World
 
@@ -40,8 +40,9 @@ async def dig(tmp_path: Path) -> AsyncIterator[Dig]:
         world.put(f"88.118/Code-{number:03}", Value(1, "URL", f"https://example.org/{number}".encode()))
     world.put("88.118/搪瓷杯", Value(1, "NAME", '搪瓷杯 "大"'.encode()))
     world.put("88.118/long", Value(1, "TEXT", b"0123456789" * 500))
-    async with served(DnsDoor(node(world.publish("88.118", tmp_path / "table")))) as port:
-        yield Dig(port)
+    with closing_tables():
+        async with served(DnsDoor(node(world.publish("88.118", tmp_path / "table")))) as port:
+            yield Dig(port)
 
 
 def whole_name(identifier: str) -> str:

@@ -2,7 +2,7 @@
 
 import random
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -16,13 +16,19 @@ from resolver.core.wire.dns_answer import read_answer
 from resolver.core.wire.stored import encode_stored
 from resolver.core.wire.txt import read_txt, shown
 from resolver.doors.dns import DnsDoor
-from tests.support.dns import SOURCE, node, query
+from tests.support.dns import SOURCE, closing_tables, node, query
 from tests.support.world import World
 
 NAMES = ["abc.118.88", "ABC.118.88", "_sig.abc.118.88", "_41.118.88", "_h" + "0" * 52 + ".118.88", "118.88", "8.118.88",
          "x.8.118.88", "_ns.118.88", "", "0.0", "88_2e118_2e8.na.0", "a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q", "x" * 63]  # fmt: skip
 TYPES = ["TXT", "URI", "ANY", "SOA", "NS", "DS", "A", "AAAA", "AXFR"]
 LOOKUPS_MAX = 64  # in the table, for one packet: two for each label of a prefix, and some
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tables() -> Iterator[None]:
+    with closing_tables():
+        yield
 
 
 @pytest.fixture(scope="module")

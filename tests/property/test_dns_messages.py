@@ -1,5 +1,6 @@
 """DNS messages against dnslib: what we write it reads, what it asks we answer."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import dnslib
@@ -14,7 +15,7 @@ from resolver.core.wire.dns_answer import query_octets, read_answer
 from resolver.core.wire.txt import read_txt, shown, txt_rrs, uri_rrs, urls
 from resolver.core.wire.values import encode_values
 from resolver.doors.dns import DnsDoor
-from tests.support.dns import APEX, SOURCE, node
+from tests.support.dns import APEX, SOURCE, closing_tables, node
 from tests.support.world import World
 
 labels = st.lists(st.text(min_size=1, max_size=15).map(str.encode), max_size=3)
@@ -98,6 +99,12 @@ def test_our_queries_are_read_by_dnslib_and_by_ourselves(front: list[bytes], typ
     question = dns.decode_query(octets, 4096)
     assert (dns.labels_of(question.name), question.type) == ([label.lower() for label in front], type_)
     assert question.edns == dns.Edns(1232, 0, False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tables() -> Iterator[None]:
+    with closing_tables():
+        yield
 
 
 @pytest.fixture(scope="module")

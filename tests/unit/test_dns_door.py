@@ -3,6 +3,7 @@
 import ipaddress
 import struct
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import dnslib
@@ -22,6 +23,7 @@ from tests.support.dns import (
     ask,
     ask_stream,
     authority,
+    closing_tables,
     extended_error,
     name_of,
     node,
@@ -31,6 +33,12 @@ from tests.support.dns import (
     texts,
 )
 from tests.support.world import World, site
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tables() -> Iterator[None]:
+    with closing_tables():
+        yield
 
 
 @pytest.fixture(scope="module")

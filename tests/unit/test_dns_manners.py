@@ -2,6 +2,7 @@
 
 import struct
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import dnslib
@@ -14,8 +15,27 @@ from resolver.core.wire.stored import encode_stored
 from resolver.doors.dns import DnsDoor
 from resolver.metrics import cell
 from resolver.table import Change, TableWriter
-from tests.support.dns import APEX, SOURCE, ask, ask_stream, authority, extended_error, node, query, rcode, small_tree, texts
+from tests.support.dns import (
+    APEX,
+    SOURCE,
+    ask,
+    ask_stream,
+    authority,
+    closing_tables,
+    extended_error,
+    node,
+    query,
+    rcode,
+    small_tree,
+    texts,
+)
 from tests.support.world import World
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tables() -> Iterator[None]:
+    with closing_tables():
+        yield
 
 
 @pytest.fixture(scope="module")
