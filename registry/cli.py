@@ -5,30 +5,15 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
+from registry.access import secret, with_registry
 from resolver import cli as resolver_cli
 from resolver.cli import FILE, Commands
 from resolver.core.errors import ConfigError
 from resolver.core.identifier import Identifier
-
-T = TypeVar("T")
-
-registry_options = (
-    click.option(
-        "--registry", "url", envvar="WAYMARK_REGISTRY", default="http://127.0.0.1:8080", show_default=True, help="Its API."
-    ),
-    click.option("--token", envvar="WAYMARK_TOKEN", help="Secret for the API, or @FILE to read it from a file."),
-)
-
-
-def with_registry(command: Any) -> Any:
-    """Adds --registry and --token to a command."""
-    for option in reversed(registry_options):
-        command = option(command)
-    return command
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -200,18 +185,6 @@ def register(identifier: str, values: tuple[str, ...], replace: bool, url: str, 
 
     record = asyncio.run(run())
     click.echo(f"{record['identifier']}: serial {record['serial']}, signed until {record['expires']}")
-
-
-def secret(token: str | None) -> str:
-    """The secret that --token names: itself, or the first line of @FILE. Raises ConfigError."""
-    if not token:
-        raise ConfigError("a token is needed: --token SECRET, --token @FILE, or WAYMARK_TOKEN")
-    if not token.startswith("@"):
-        return token
-    try:
-        return Path(token[1:]).read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"token file {token[1:]} cannot be read: {error}") from None
 
 
 @resolver_cli.table.command()

@@ -192,8 +192,8 @@ def resolve(
     waymark resolve 88.118                                             a prefix: who serves it, and its key
     waymark resolve --from codes.txt --json > records.ndjson           many at once
 
-    Exit status: 0 found and verified, 1 no such identifier, 2 usage or configuration, 3 could not be verified or reached. Of several
-    identifiers the highest counts.
+    Exit status: 0 found and verified, 1 no such identifier, 2 usage or configuration, 3 could not be verified or reached.
+    Of several identifiers the highest counts.
     """
     names = [*identifiers, *(line.strip() for line in source or () if line.strip())]
     if not names:

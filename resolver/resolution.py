@@ -20,7 +20,7 @@ from resolver.core.exchange import UDP, Endpoint, Told
 from resolver.core.held import Held, RecordCache
 from resolver.core.identifier import Identifier, scope
 from resolver.core.limits import Limits
-from resolver.core.message import Answer, Failed, NotFound, Outcome, Query, Referral, Refused
+from resolver.core.message import Answer, Failed, NotFound, Outcome, Query, Referral, Refused, gone_since
 from resolver.core.record import Value
 from resolver.core.referral import Contact, check_referral, site_contacts, way
 from resolver.core.trust import Verdict
@@ -73,7 +73,7 @@ class Resolver:
             return None
         if isinstance(entry, Held):
             return Answer(entry, authoritative=False, ttl_limit=int(entry.deadline - now))
-        return NotFound(entry.zone, authoritative=False)
+        return NotFound(entry.zone, entry.gone_since, authoritative=False)
 
     async def resolve(self, query: Query) -> Resolution:
         """The record of `query.identifier`, verified, with all its public values: what of them is wanted, the door selects."""
@@ -218,7 +218,8 @@ class Resolver:
             return found._replace(outcome=Referral(said.name.suffix, found.outcome.record), verdict=verdict)
         if said.code == Code.NOT_FOUND:
             text = f"there is no {identifier}, says {server.address}: {said.text}".rstrip(": ")
-            return Resolution(NotFound(scope(identifier), authoritative=False), Verdict(False, "no-such-identifier", text))
+            outcome = NotFound(scope(identifier), gone_since(said.text), authoritative=False)
+            return Resolution(outcome, Verdict(False, "no-such-identifier", text))
         text = f"{server.address} does not answer for {identifier}: {said}"
         if said.code == Code.NOT_RESPONSIBLE:
             return Resolution(Refused(text), Verdict(False, "unreachable", text))

@@ -67,6 +67,7 @@ class Negative(NamedTuple):
     zone: str
     deadline: float
     serial: int = 0
+    gone_since: int | None = None
 
     @property
     def octets(self) -> int:
@@ -140,9 +141,9 @@ class RecordCache:
         if held.serial >= self.serial(held.key):
             self._keep(held.key, held)
 
-    def put_negative(self, identifier: Identifier, zone: str, now: float) -> None:
+    def put_negative(self, identifier: Identifier, zone: str, now: float, gone_since: int | None = None) -> None:
         """Remembers that a server of the prefix `zone` knows no such identifier."""
-        self._keep(identifier.key, Negative(zone, now + self._negative_ttl, self.serial(identifier.key)))
+        self._keep(identifier.key, Negative(zone, now + self._negative_ttl, self.serial(identifier.key), gone_since))
 
     def put_outage(self, name: str, now: float) -> None:
         """Remembers that `name`, a server or a prefix with all its servers, did not answer."""

@@ -4,10 +4,15 @@ A door decodes octets to a `Query`; the table, or a recursive node's walk, turns
 of these outcomes is an error of ours: breakage is an exception (see `errors`), and becomes `Failed` only at the door.
 """
 
+import re
+from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
 from resolver.core.errors import WaymarkError
 from resolver.core.identifier import Identifier
+
+_GONE_TIME = "%Y-%m-%dT%H:%M:%SZ"
+_GONE = re.compile(r"gone since ([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)")
 
 
 class Query(NamedTuple):
@@ -69,6 +74,20 @@ class NotFound(NamedTuple):
     zone: str
     gone_since: int | None = None
     authoritative: bool = True
+
+
+def gone_text(since: int) -> str:
+    """How the Handle door says that an identifier was deleted, at `since` (seconds since 1970)."""
+    return f"gone since {datetime.fromtimestamp(since, UTC):{_GONE_TIME}}: deleted, and not given away again"
+
+
+def gone_since(text: str) -> int | None:
+    """When, if `text` is such a `gone_text`: so that a recursive node can pass on that a name is not merely absent."""
+    found = _GONE.match(text)
+    try:
+        return None if found is None else int(datetime.strptime(found[1], _GONE_TIME).replace(tzinfo=UTC).timestamp())
+    except ValueError:  # no such day
+        return None
 
 
 class Refused(NamedTuple):

@@ -30,7 +30,7 @@ from resolver.core.exchange import TCP, Endpoint, Told
 from resolver.core.held import Held, Negative, RecordCache, hold
 from resolver.core.identifier import Identifier, scope
 from resolver.core.limits import Limits
-from resolver.core.message import Answer, Failed, NotFound, Outcome
+from resolver.core.message import Answer, Failed, NotFound, Outcome, gone_since, gone_text
 from resolver.core.record import Value
 from resolver.core.referral import Contact, check_referral, contacts, way
 from resolver.core.trust import Keys, Trusted, Verdict
@@ -166,7 +166,7 @@ class Walk:
         asked, server = self.next_record, attempt.endpoint
         if said.code == Code.NOT_FOUND and attempt.contact != self._first:
             self._step(str(said), attempt, now)
-            self._cache.put_negative(asked, scope(asked), now)
+            self._cache.put_negative(asked, scope(asked), now, gone_since(said.text))
             self._not_found(scope(asked), said.text)
             return
         if said.code in _NOT_NOW:
@@ -219,7 +219,7 @@ class Walk:
             if isinstance(known, Held):
                 self._chain.append(known)
             elif isinstance(known, Negative):
-                self._not_found(known.zone)
+                self._not_found(known.zone, "" if known.gone_since is None else gone_text(known.gone_since))
                 return
             elif self._received is not None and position == len(self._path) - 1:
                 self._verify_received(self._received, now)
@@ -311,7 +311,8 @@ class Walk:
         asked, missing = self._path[-1], self.next_record
         what = f"there is no {missing}" if missing == asked else f"there is no {missing}, so no {asked}"
         text = f"{what}, says a server of {zone}: {said}".rstrip(": ")
-        self._finish(NotFound(zone, authoritative=False), Verdict(False, "no-such-identifier", text))
+        since = gone_since(said) if missing == asked else None
+        self._finish(NotFound(zone, since, authoritative=False), Verdict(False, "no-such-identifier", text))
 
     def _fail(self, error: WaymarkError) -> None:
         if isinstance(error, FormatError):  # a server's mistake, which must not be told to the asker as one of its own

@@ -4,12 +4,11 @@ A body with values is written from a record's values in wire form, which are cop
 value is not stored among them: it is made, which costs more than all the rest, and only if it is asked for.
 """
 
-from datetime import UTC, datetime
 from functools import lru_cache
 from struct import error as struct_error
 
 from resolver.core.errors import CorruptError, FormatError
-from resolver.core.message import AnsweringRecord
+from resolver.core.message import AnsweringRecord, gone_text
 from resolver.core.record import INDEX_SIGNATURE, TYPE_SIGNATURE, TYPE_SITE
 from resolver.core.wire.bodies import read_filter
 from resolver.core.wire.framing import U32
@@ -77,9 +76,7 @@ _common_selection = lru_cache(maxsize=1024)(_selection)  # deployed clients ask 
 
 
 def not_found(zone: str, gone_since: int | None = None) -> str:
-    if gone_since is None:
-        return f"{zone} has no such identifier"
-    return f"deleted on {datetime.fromtimestamp(gone_since, UTC):%Y-%m-%d}, and not given again"
+    return f"{zone} has no such identifier" if gone_since is None else gone_text(gone_since)
 
 
 def not_supported(op: int) -> str:

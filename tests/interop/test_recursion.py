@@ -64,8 +64,10 @@ async def test_absent_and_gone(tmp_path: Path) -> None:
     async with handle_tree(tmp_path) as tree:
         ours = tree.resolver()
         gone = await ours.resolve(Query(Identifier.parse("88.118/GONE")))
-        assert gone.outcome == NotFound("88.118", authoritative=False)
-        assert "deleted on" in gone.verdict.text
+        since = tree.world.records[b"88.118/GONE"].issued
+        assert gone.outcome == NotFound("88.118", since, authoritative=False)
+        assert "gone since" in gone.verdict.text
+        assert ours.known(Query(Identifier.parse("88.118/GONE"))) == gone.outcome, "the cache remembers it too"
         absent = await ours.resolve(Query(Identifier.parse("88.999/x")))
         assert absent.outcome == NotFound("88", authoritative=False)
         assert absent.verdict.reason == "no-such-identifier"

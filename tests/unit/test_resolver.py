@@ -212,7 +212,7 @@ async def test_a_referral_of_that_server_is_told_once_it_is_verified() -> None:
 @pytest.mark.parametrize(
     ("said", "outcome", "reason"),
     [
-        (Told(100, text="deleted on 2026-11-20"), NotFound, "no-such-identifier"),
+        (Told(100, text="it never was"), NotFound, "no-such-identifier"),
         (Told(301, text="not homed here"), Refused, "unreachable"),
         (Told(302), Failed, "unreachable"),
         (Told(5, text="not supported"), Failed, "unreachable"),

@@ -132,7 +132,7 @@ def test_no_such_identifier(door: HandleDoor) -> None:
 
 def test_deleted_identifier_says_since_when(door: HandleDoor) -> None:
     said = ask(door, request("88.118/OLD"))
-    assert (said.code, said.text) == (Code.NOT_FOUND, "deleted on 2027-01-15, and not given again")
+    assert (said.code, said.text) == (Code.NOT_FOUND, "gone since 2027-01-15T08:00:00Z: deleted, and not given away again")
 
 
 @pytest.mark.parametrize(
