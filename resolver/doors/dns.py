@@ -107,7 +107,7 @@ class DnsDoor:
         """The reply to one message behind its two octets of length, framed likewise; None for what is no query."""
         packet = message[2:]
         if len(packet) != int.from_bytes(message[:2], "big"):
-            return _framed(self._malformed(packet, self._tcp))
+            return _framed(self._unread(packet, self._tcp))
         reply = self._answer(packet, self._tcp, now)
         return _framed_later(reply) if isinstance(reply, Coroutine) else _framed(reply)
 
@@ -128,13 +128,10 @@ class DnsDoor:
 
     def _answer(self, packet: bytes, way: _Way, now: float) -> Reply:
         """The reply to a packet for whose very octets no answer is ready."""
-        if dns.is_answerable(packet) and dns.opcode(packet):
-            self._cells[way.outcomes["refused"]] += 1
-            return dns.error_reply(packet, dns.NOTIMP)
         try:
             question = dns.decode_query(packet, self._query_octets)
         except FormatError:
-            return self._malformed(packet, way)
+            return self._unread(packet, way)
         if way.is_stream or (question.edns is not None and question.edns.options_octets):
             ready = self.cache.get(_cache_key(packet, question, way), now)
             if ready is not None:
@@ -149,10 +146,14 @@ class DnsDoor:
             body = self._from_table(self.desk.table, question, now)
         return self._finished(packet, question, body, way, now)
 
-    def _malformed(self, packet: bytes, way: _Way) -> Ready:
+    def _unread(self, packet: bytes, way: _Way) -> Ready:
+        """The reply to what is no query that can be read."""
         if not dns.is_answerable(packet):
             self._cells[way.outcomes["dropped"]] += 1
             return None
+        if dns.opcode(packet):
+            self._cells[way.outcomes["refused"]] += 1
+            return dns.error_reply(packet, dns.NOTIMP)
         self._cells[way.outcomes["malformed"]] += 1
         return dns.error_reply(packet, dns.FORMERR)
 

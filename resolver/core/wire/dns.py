@@ -91,8 +91,8 @@ def opcode(packet: bytes) -> int:
 
 def decode_query(packet: bytes, octets_max: int) -> Question:
     """The question of a QUERY packet of at most `octets_max` octets. Raises FormatError, or LimitError for a longer one."""
-    if len(packet) < HEADER_OCTETS or packet[2] & 0x80:
-        raise FormatError(f"DNS query must have a header of {HEADER_OCTETS} octets, and not that of a response")
+    if len(packet) < HEADER_OCTETS or packet[2] & 0xF8:
+        raise FormatError(f"DNS query must have a header of {HEADER_OCTETS} octets, no response's, with opcode 0")
     if len(packet) > octets_max:
         raise LimitError(f"DNS query of {len(packet)} octets; at most {octets_max} are read")
     if packet[4:10] != _ONE_QUESTION or packet[10:12] > _MOST_ADDITIONAL:
