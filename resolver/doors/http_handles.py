@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 from resolver.core import limits
 from resolver.core.cache import AnswerCache
-from resolver.core.errors import CorruptError, FormatError, LimitError, StoreError
+from resolver.core.errors import CorruptError, FormatError, LimitError, StoreError, WaymarkError
 from resolver.core.identifier import Identifier
 from resolver.core.message import Answer, Failed, NotFound, Outcome, Query, Referral, Refused
 from resolver.core.wire.json import iso_time
@@ -100,7 +100,10 @@ class HandlesApi:
         return self._wait(question) if outcome is None else self._encoded(question, outcome, now)
 
     async def _wait(self, question: Question) -> HttpReply:
-        outcome = await self._desk.resolve(question.query)
+        try:
+            outcome = await self._desk.resolve(question.query)
+        except WaymarkError as error:
+            outcome = Failed(error)
         return self._encoded(question, outcome, self._desk.clock())
 
     def _question(self, octets: bytes) -> Question:
@@ -136,8 +139,10 @@ class HandlesApi:
                 answer = _values_reply(_FOUND if texts else _NO_VALUES, name, texts, pretty=pretty)
                 if stale:
                     return answer.with_header("Warning", STALE)
+                if not texts or query.authoritative:  # who asks for an answer from no cache is to get the next one so too
+                    return answer
                 seconds = self._cache_seconds if ttl_limit is None else min(self._cache_seconds, ttl_limit)
-                return self._keep(question.octets, answer, record.key, now + seconds) if texts else answer
+                return self._keep(question.octets, answer, record.key, now + seconds)
             case Referral(prefix, delegation):
                 self._count("referral")
                 doors = http_doors(delegation, query.identifier)

@@ -20,7 +20,6 @@ Headers = Mapping[bytes, bytes]  # of a request: names in lower case, a repeated
 class HttpReply(NamedTuple):
     head: bytes
     body: bytes
-    status: int
 
     def with_header(self, name: str, content: str) -> "HttpReply":
         return self._replace(head=self.head + f"{name}: {content}\r\n".encode("latin-1", "replace"))
@@ -36,13 +35,13 @@ def reply(status: int, body: bytes, content_type: str, *headers: tuple[str, str]
         "X-Content-Type-Options: nosniff\r\n",
         *(f"{name}: {content}\r\n" for name, content in headers),
     ]
-    return HttpReply("".join(lines).encode("latin-1"), body, status)
+    return HttpReply("".join(lines).encode("latin-1"), body)
 
 
 def json_text_reply(status: int, text: str) -> HttpReply:
     """`json_reply` of a text that is JSON already: on the way of every answer to a program."""
     body = text.encode()
-    return HttpReply(_JSON_HEADS[status] + b"%d\r\n" % len(body), body, status)
+    return HttpReply(_JSON_HEADS[status] + b"%d\r\n" % len(body), body)
 
 
 def json_reply(status: int, document: object, *headers: tuple[str, str], pretty: bool = False) -> HttpReply:

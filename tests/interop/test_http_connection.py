@@ -203,11 +203,12 @@ async def test_who_stops_sending_still_gets_the_answers() -> None:
 async def test_a_body_is_read_away_and_never_taken_for_a_request(request_: bytes) -> None:
     async with served() as (parrot, _, connect):
         peer = await connect()
-        peer.send(request_)
+        peer.send(get("/before") + request_)
+        assert await peer.answer() == (200, b"/before")
         status, headers = await peer.head()
         assert (status, headers["connection"]) == (200, "close")
         assert await asyncio.wait_for(peer.reader.read(), SECONDS) == b"/a"
-        assert [target for _, target, _ in parrot.asked] == [b"/a"]
+        assert [target for _, target, _ in parrot.asked] == [b"/before", b"/a"]
 
 
 # ---- what is no request
@@ -272,6 +273,15 @@ async def test_a_request_that_does_not_become_whole_is_ended() -> None:
         assert (await dripping.refusal())[0] == 408
         dripper.cancel()
         await until(lambda: len(server) == 0)
+
+
+async def test_a_later_request_has_no_longer_to_become_whole() -> None:
+    async with served(connection_first_seconds=1) as (_, _, connect):
+        peer = await connect()
+        peer.send(get("/a"))
+        assert await peer.answer() == (200, b"/a")
+        peer.send(b"GET /b HTTP/1.1\r\n")
+        assert (await peer.refusal())[0] == 408
 
 
 async def test_an_idle_connection_is_ended() -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
@@ -11,7 +12,8 @@ import pytest_asyncio
 
 from resolver.core.record import Value
 from resolver.core.wire.json import value_from_json, value_to_json
-from tests.support.http_node import PRODUCT, HttpNode, http_node, small_world
+from resolver.table import record_key
+from tests.support.http_node import LONG, PRODUCT, HttpNode, http_node, small_world
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 JSON = {"Accept": "application/json"}
@@ -93,6 +95,16 @@ async def test_a_bare_prefix_stands_for_its_record(client: Client) -> None:
     status, document = await client.json("/api/handles/88.118.8")
     assert (status, document["handle"], document["responseCode"]) == (200, "88.118.8", 1)
     assert {"HS_SITE", "JWK"} <= {value["type"] for value in document["values"]}
+
+
+async def test_a_long_identifier_is_found_by_its_name_and_not_by_the_key_of_its_record(client: Client) -> None:
+    status, document = await client.json(f"/api/handles/{quote(LONG)}")
+    assert (status, document["handle"]) == (200, LONG)
+    key = record_key(LONG.encode())
+    assert client.node.desk.table is not None
+    assert client.node.desk.table.get(key) is not None
+    status, document = await client.json(f"/api/handles/{quote(key)}")
+    assert (status, document["responseCode"]) in ((400, 102), (400, 4))
 
 
 async def test_what_is_not_there_has_its_code_and_status(client: Client) -> None:
@@ -398,6 +410,12 @@ async def test_a_recursive_node_cut_off_says_so(recursive: Client) -> None:
     assert (response.status, "It could not be resolved now" in text) == (504, True)
     status, document = await recursive.json(f"/{PRODUCT}", **JSON)
     assert (status, document["verdict"]["reason"]) == (504, "unreachable")
+
+
+async def test_an_answer_from_no_cache_is_not_kept_for_the_next_asker(recursive: Client) -> None:
+    for _ in range(2):
+        assert (await recursive.json(f"/api/handles/{PRODUCT}?auth"))[0] == 200
+    assert recursive.node.cell("cache", "http", "hit") == 0
 
 
 async def test_a_known_answer_on_a_recursive_node_ends_with_its_ttl(recursive: Client) -> None:

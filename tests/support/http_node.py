@@ -19,6 +19,7 @@ from tests.support.recursion import WorldRecursion
 from tests.support.world import World, site
 
 PRODUCT = "88.118/6901234567892"
+LONG = "88.118/" + 240 * "长"  # its key has more octets than the table takes
 
 
 class HttpNode(NamedTuple):
@@ -63,6 +64,7 @@ def small_world(now: int | None = None) -> World:
         Value(3, "URL", b"http://new.example/"),
     )
     world.put("88.118/设备-01", Value(1, "DESC", "中文后缀".encode()))
+    world.put(LONG, Value(1, "DESC", b"a long name"))
     world.delete("88.118/gone")
     return world
 

@@ -119,6 +119,15 @@ def test_what_deployed_clients_send_is_understood() -> None:
     assert value_from_json(document, "value").data == value.data + bytes(2)
 
 
+@pytest.mark.parametrize("name", ["value.hs_pubkey", "value.hs_vlist", "value.hs_site", "value.hs_admin"])
+def test_octets_that_a_format_would_not_give_back_are_shown_as_octets(name: str) -> None:
+    (value,) = decode_values(bytes.fromhex(VECTORS[name]["hex"]))
+    for data in (value.data + bytes(4), value.data[:-4], value.data[:-1]):
+        document = value_to_json(value._replace(data=data))
+        assert document["data"]["format"] in ("base64", "string")
+        assert value_from_json(document, "value").data == data
+
+
 def test_values_without_an_index_get_the_lowest_free_ones() -> None:
     documents = [{"type": "A", "data": ""}, {"index": 1, "type": "B", "data": ""}, {"type": "C", "data": ""}]
     assert [value.index for value in values_from_json(documents, "values")] == [2, 1, 3]

@@ -7,6 +7,7 @@ from resolver.core.record import Value
 from resolver.core.trust import Trusted
 from resolver.desk import Desk
 from resolver.doors.http_reply import HttpReply
+from resolver.doors.http_target import quoted_path
 from resolver.doors.http_view import View
 from resolver.doors.pages import Reader, page
 from resolver.doors.pages.shown import Shown, shown
@@ -56,6 +57,7 @@ def record_page(status: int, view: View, reader: Reader, desk: Desk) -> HttpRepl
         serial=view.record.serial,
         expires=view.record.expires,
         chain=chain_of(view, reader.language),
+        json_path=f"/api/handles{quoted_path(str(view.identifier))}?pretty",
     )
 
 
