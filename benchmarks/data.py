@@ -9,6 +9,7 @@ evenly, so that they all split at once, and the size on the disk would depend on
 The tables are built once and kept under `build/benchmarks`, and again when the code that decides their octets has changed.
 """
 
+import fcntl
 import json
 import shutil
 import sys
@@ -18,7 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 from zlib import crc32
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -41,6 +42,7 @@ _VALID_DAYS = 365
 _PORTION = 20_000
 _SOURCES = ("benchmarks/data.py", "resolver/table.py", "resolver/core/trust.py", "resolver/core/wire/stored.py",
             "resolver/core/wire/values.py")  # fmt: skip
+_lock: list[TextIO] = []  # the open file whose lock this process holds
 
 
 class Built(NamedTuple):
@@ -94,7 +96,11 @@ def signed(suffix: str, serial: int, now: int, private: Ed25519PrivateKey) -> Ch
 
 
 def table(records: int = RECORDS) -> Built:
-    """The rebuilt table (ascending keys) of the first `records` records, from `build/` if it is there and still true."""
+    """The rebuilt table (ascending keys) of the first `records` records, from `build/` if it is there and still true.
+
+    It is this process's alone until that ends. Raises RuntimeError if another one uses the tables.
+    """
+    _be_alone()
     path = BUILD / f"table-{records}"
     marker = BUILD / f"table-{records}.json"
     keys = {f"0.NA/{prefix}": secret(prefix) for prefix in ("88", SECONDARY, PREFIX)}
@@ -110,6 +116,16 @@ def table(records: int = RECORDS) -> Built:
     rebuild(path, chain(_homed(), _signed_in_order(records, now)), records)
     marker.write_text(json.dumps({"sources": built_from, "expires": now + _VALID_DAYS * 86_400}), "utf-8")
     return Built(path, records, keys)
+
+
+def _be_alone() -> None:
+    if not _lock:
+        BUILD.mkdir(parents=True, exist_ok=True)
+        _lock.append((BUILD / "lock").open("w"))
+        try:
+            fcntl.flock(_lock[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError("another benchmark is running; two at a time would measure each other") from None
 
 
 def _homed() -> Iterator[Change]:

@@ -47,7 +47,10 @@ def main(quick: bool, only: str | None, keep: bool | None) -> None:
         print(f"the machine is {busy:.0%} busy: figures will be worse than they are", file=sys.stderr)
     with machine.on_cores({machine.CLIENT_CORE}):
         began = time.monotonic()
-        rows = list(_measured(groups, quick))
+        try:
+            rows = list(_measured(groups, quick))
+        except RuntimeError as error:
+            raise click.ClickException(str(error)) from None
         remarks.append(f"took {(time.monotonic() - began) / 60:.1f} minutes{', quick' if quick else ''}")
     print("\n".join(report.table(rows)))
     if keep or (keep is None and not quick and groups == set(GROUPS)):
