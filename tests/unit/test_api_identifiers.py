@@ -184,10 +184,12 @@ async def test_the_same_idempotency_key_gives_the_same_reply(registry: Registry)
     await registry.client.put("/v1/identifiers/88.101/A", {"values": VALUES[:1]})
     again = await registry.client.post("/v1/identifiers", body, Idempotency_Key="order-1")
     assert (again.status, again.document, again.headers["ETag"]) == (201, first.document, first.headers["ETag"])
-    for method, sent in (("PUT", {"values": VALUES}), ("PATCH", {"remove": [1]}), ("DELETE", None)):
-        path, headers = "/v1/identifiers/88.101/A", {"If_Match": "*", "Idempotency_Key": f"any {method}"}
-        one, two = [await registry.client.ask(method, path, sent, **headers) for _ in range(2)]
+    for verb, sent in (("PUT", {"values": VALUES}), ("PATCH", {"remove": [1]}), ("DELETE", None)):
+        path, headers = "/v1/identifiers/88.101/A", {"If_Match": "*", "Idempotency_Key": f"any {verb}"}
+        one, two = [await registry.client.ask(verb, path, sent, **headers) for _ in range(2)]
         assert (one.status, one.body) == (200, two.body)
+    elsewhere = await registry.client.delete("/v1/identifiers/88.101/B", If_Match="*", Idempotency_Key="any DELETE")
+    assert (elsewhere.status, elsewhere.kind) == (422, "idempotency-key-reused")
     other = await registry.client.post("/v1/identifiers", {**body, "identifier": "88.101/B"}, Idempotency_Key="order-1")
     assert (other.status, other.kind) == (422, "idempotency-key-reused")
     method = await registry.client.put("/v1/identifiers/88.101/A", {"values": VALUES}, Idempotency_Key="order-1")
