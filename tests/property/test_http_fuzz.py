@@ -170,3 +170,9 @@ def test_the_short_way_to_a_key_is_the_long_way(prefix: str, suffix: str) -> Non
     except FormatError:
         return
     assert key == identifier.key
+
+
+def test_no_target_reaches_the_key_of_a_hashed_record() -> None:
+    assert stored_key(b"88.118/%00" + b"x" * 32) is None
+    assert stored_key(b"88.118/\0" + b"x" * 32) is None
+    assert stored_key(b"88.118/" + b"x" * 32) == b"88.118/" + b"x" * 32
