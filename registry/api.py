@@ -93,9 +93,9 @@ def make_app(service: Service, config: RegistryConfig) -> web.Application:
     app = web.Application(middlewares=[_answering(metrics)])
     for route in ROUTES:
         path = route.path.replace("{identifier}", "{identifier:.+}")
-        handler = (
-            _with_token(service, route, getattr(handlers, route.name)) if route.access != OPEN else getattr(handlers, route.name)
-        )
+        handler = getattr(handlers, route.name)
+        if route.access != OPEN:
+            handler = _with_token(service, route, handler)
         app.router.add_route(route.method, path, handler, expect_handler=_expect)
         if route.method == "GET":
             app.router.add_route("HEAD", path, handler, expect_handler=_expect)

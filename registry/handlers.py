@@ -54,6 +54,7 @@ from resolver.core.record import Record
 IDENTIFIERS, HISTORY, PREFIXES, TOKENS = "/v1/identifiers/", "/v1/history/", "/v1/prefixes/", "/v1/tokens/"
 LIST_STEP, HISTORY_STEP = 100, 16  # records held at once while a page is made
 LINGER_SECONDS = 2.0  # for a client that still sends when its stream was ended from here; then its connection is reset
+_STREAM_HEADERS = {"Content-Type": NDJSON, "X-Accel-Buffering": "no"}  # or nginx before us would hold results back
 _STATUS = {"created": 201, "replaced": 200, "unchanged": 200, "deleted": 200}
 
 
@@ -170,9 +171,7 @@ class Handlers:
             raise Refusal("busy", f"{len(self._streams)} bulk requests are under way; bulk_streams bounds them")
         stall = self._bounds[limits.bulk_stall_seconds]
         body = pieces(request, unpacker(request, self._bounds), stall)
-        response = web.StreamResponse(
-            headers={"Content-Type": NDJSON, "X-Accel-Buffering": "no"}
-        )  # nginx before us must not hold it
+        response = web.StreamResponse(headers=_STREAM_HEADERS)
         stream = BulkStream(self._service, actor, self._bounds)
 
         async def send(octets: bytes) -> None:
