@@ -37,6 +37,7 @@ writes = st.builds(
     identifier=st.sampled_from(NAMES),
     values=st.just(()),
     remove=st.lists(st.integers(1, 4), max_size=2, unique=True).map(tuple),
+    if_match=st.none(),
 )
 
 
