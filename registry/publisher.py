@@ -33,7 +33,7 @@ from resolver.table import Change, TableWriter, rebuild
 _log = logging.getLogger(__name__)
 _CHANGES = 2000  # in one transaction of the table
 _WALK = 5000  # versions read at once while rebuilding
-_LOCK_SECONDS = 10  # how long to wait for a publisher that is ending
+_LOCK_SECONDS = 10.0  # how long to wait for a publisher that is ending
 _END_SECONDS = 30
 _RESTART_SECONDS = 1.0
 
@@ -52,9 +52,8 @@ class Publisher:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Raises ConfigError if another program writes the table."""
-        with table_lock(self._config.table, 0.0):
-            pass
+        """Raises ConfigError if another program writes the table and does not stop soon, as one that is ending does."""
+        await asyncio.to_thread(_wait_until_free, self._config.table)
         await self._launch()
         self._task = asyncio.create_task(self._run(), name="publisher")
 
@@ -144,6 +143,11 @@ def _newest_changes(truth: Truth, loop: asyncio.AbstractEventLoop, progress: Cal
         after, seen = page[-1].key, seen + len(page)
         if progress is not None:
             progress(seen)
+
+
+def _wait_until_free(table: Path) -> None:
+    with table_lock(table, _LOCK_SECONDS):
+        pass
 
 
 @contextmanager

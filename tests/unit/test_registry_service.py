@@ -397,7 +397,8 @@ async def test_a_rebuilt_table_is_the_table(tmp_path: Path) -> None:
     live.close()
 
 
-async def test_a_table_that_another_program_writes_is_refused(tmp_path: Path) -> None:
+async def test_a_table_that_another_program_writes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registry.publisher._LOCK_SECONDS", 0.1)
     config = registry_config(tmp_path)
     with table_lock(config.table, 0.0), pytest.raises(ConfigError, match="another program"):
         await Service.open(config)
