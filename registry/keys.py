@@ -13,6 +13,7 @@ Run as a program (`python -m registry.keys DIR`) this module signs what comes on
 """
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from registry import proof
 from registry.signing import read_requests, write_signatures
-from resolver.core.errors import ConfigError, FormatError
+from resolver.core.errors import ConfigError, WaymarkError
 from resolver.core.identifier import ANCHOR, PREFIX_AUTHORITY, check_prefix, fold_prefix
 from resolver.core.record import INDEX_KEY, INDEX_NEXT_KEY, INDEX_PUBKEY
 from resolver.core.wire.keys import RsaPublicKey
@@ -178,9 +179,8 @@ def _signatures(directory: KeyDirectory, requests: list[tuple[str, bytes]]) -> I
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the registry, which then closes our standard input
     try:
         _serve(KeyDirectory(Path(sys.argv[1])))
-    except (ConfigError, FormatError) as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit(0)
+    except WaymarkError as error:
+        sys.exit(f"signing: {error}")

@@ -70,7 +70,7 @@ def check(jws: str, prefix: str, parent: str, now: int, age_seconds_max: int) ->
         raise FormatError(
             f"proof: made at {str(issued)[:20]}; it is taken for {age_seconds_max} s, and it is {now} now: make a new one"
         )
-    if index not in (INDEX_KEY, INDEX_NEXT_KEY):
+    if type(index) is not int or index not in (INDEX_KEY, INDEX_NEXT_KEY):
         raise FormatError(f"proof: index is {str(index)[:20]}; a key stands at {INDEX_KEY} or {INDEX_NEXT_KEY}")
     return Proof(prefix, index, public, _envelope(claims.get("envelope")))
 

@@ -15,6 +15,7 @@ import fcntl
 import json
 import logging
 import os
+import signal
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
@@ -218,9 +219,8 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the registry, which then closes our standard input
     try:
         asyncio.run(_main())
     except (WaymarkError, BrokenPipeError) as error:
         sys.exit(f"publisher: {error}")
-    except KeyboardInterrupt:
-        sys.exit(0)

@@ -130,9 +130,10 @@ class Truth(Protocol):
         ...
 
     async def aging(self, after: int, written_before: int, limit: int) -> list[Version]:
-        """Newest versions of identifiers, not deleted, with serials above `after` and log times before `written_before`.
+        """Newest versions of identifiers, not deleted, with serials above `after`, from the log before its first line of the time
+        `written_before` or later.
 
-        Ascending by serial: what was signed longest ago comes first.
+        Ascending by serial: what was signed longest ago comes first. Costs no more than the lines before that one.
         """
         ...
 

@@ -78,7 +78,10 @@ ORDER BY l.serial DESC LIMIT $3;
 
 -- name: aging
 SELECT n.key, n.serial, l.record FROM log l JOIN newest n ON n.key = l.key AND n.serial = l.serial
-WHERE l.serial > $1 AND l.time < $2 AND l.action <> $4 AND position('\x2f'::bytea IN l.key) > 0
+WHERE l.serial > $1 AND l.action <> $4 AND position('\x2f'::bytea IN l.key) > 0 AND l.serial < coalesce(
+    (SELECT serial FROM log WHERE serial > $1 AND time >= $2 ORDER BY serial LIMIT 1),
+    9223372036854775807
+)
 ORDER BY l.serial LIMIT $3;
 
 -- name: actor

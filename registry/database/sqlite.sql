@@ -81,7 +81,10 @@ ORDER BY l.serial DESC LIMIT :limit;
 
 -- name: aging
 SELECT n.key, n.serial, l.record FROM log l JOIN newest n ON n.key = l.key AND n.serial = l.serial
-WHERE l.serial > :after AND l.time < :written_before AND l.action <> :delete AND instr(l.key, X'2F') > 0
+WHERE l.serial > :after AND l.action <> :delete AND instr(l.key, X'2F') > 0 AND l.serial < coalesce(
+    (SELECT serial FROM log WHERE serial > :after AND time >= :written_before ORDER BY serial LIMIT 1),
+    9223372036854775807
+)
 ORDER BY l.serial LIMIT :limit;
 
 -- name: actor

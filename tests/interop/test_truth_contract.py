@@ -144,11 +144,13 @@ async def test_homed_prefixes_are_the_keys_without_a_slash(truth: Truth) -> None
 async def test_aging_records_are_the_newest_versions_written_before(truth: Truth) -> None:
     await append(truth, b"88", action="home", time=NOW)
     await append(truth, b"88/A", b"88/B", b"88/C", b"88/D", time=NOW)
-    await append(truth, b"88/B", time=NOW + 50)
     await append(truth, b"88/C", action="delete", time=NOW + 1)
+    await append(truth, b"88/B", time=NOW + 50)
     assert [version.key for version in await truth.aging(0, NOW + 10, 9)] == [b"88/A", b"88/D"]
     assert [version.key for version in await truth.aging(2, NOW + 10, 9)] == [b"88/D"]
     assert [version.key for version in await truth.aging(0, NOW + 60, 2)] == [b"88/A", b"88/D"]
+    assert [version.key for version in await truth.aging(5, NOW + 60, 2)] == [b"88/B"]
+    assert await truth.aging(0, NOW, 9) == []
 
 
 async def test_replies_are_kept_for_each_actor_until_they_expire(truth: Truth) -> None:
