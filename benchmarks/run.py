@@ -1,6 +1,6 @@
 """`make bench`: measures every row of the speed targets side by side in one run, prints the table, keeps it in RESULTS.md.
 
-python -m benchmarks.run                       all of it, about ten minutes on two cores
+python -m benchmarks.run                       all of it, less than ten minutes on two cores
 python -m benchmarks.run --quick               smaller counts and fewer turns: the direction, not the figure
 python -m benchmarks.run --only dns,handle     some groups; nothing is kept unless --keep says so
 """
@@ -9,7 +9,8 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import click
@@ -45,34 +46,46 @@ def main(quick: bool, only: str | None, keep: bool | None) -> None:
     remarks = [f"others used {busy:.0%} of the processors just before"]
     if busy > _BUSY_SHARE_MAX:
         print(f"the machine is {busy:.0%} busy: figures will be worse than they are", file=sys.stderr)
-    with machine.on_cores({machine.CLIENT_CORE}):
-        began = time.monotonic()
+    rows: list[Row] = []
+    failed = False
+    began = time.monotonic()
+    with machine.on_cores({machine.CLIENT_CORE}), tempfile.TemporaryDirectory(dir=_build(), prefix="run-") as directory:
+        for part in _parts(groups, Path(directory), quick):
+            try:
+                rows += part()
+            except RuntimeError as error:
+                print(f"Error: {error}", file=sys.stderr)
+                failed = True
+    remarks.append(f"took {(time.monotonic() - began) / 60:.1f} minutes{', quick' if quick else ''}")
+    print("\n".join(report.table(rows)))
+    if rows and (keep or (keep is None and not quick and not failed and groups == set(GROUPS))):
+        report.keep(rows, shlex.join(["python", "-m", "benchmarks.run", *sys.argv[1:]]), remarks)
+    sys.exit(1 if failed else 0)
+
+
+def _parts(groups: set[str], directory: Path, quick: bool) -> Iterator[Callable[[], list[Row]]]:
+    """What is to be measured, one part after the other; a part that fails does not stop the others."""
+    scale = _QUICK if quick else _FULL
+    if groups - {"write"}:
         try:
-            rows = list(_measured(groups, quick))
+            tree = Tree(directory, data.table(_QUICK_RECORDS if quick else data.RECORDS))
         except RuntimeError as error:
             raise click.ClickException(str(error)) from None
-        remarks.append(f"took {(time.monotonic() - began) / 60:.1f} minutes{', quick' if quick else ''}")
-    print("\n".join(report.table(rows)))
-    if keep or (keep is None and not quick and groups == set(GROUPS)):
-        report.keep(rows, shlex.join(["python", "-m", "benchmarks.run", *sys.argv[1:]]), remarks)
+        if groups & _ANSWERING:
+            yield partial(answering.run, groups & _ANSWERING, tree, scale)
+        if "memory" in groups:
+            yield partial(standing.memory, tree)
+        if "restart" in groups:
+            yield partial(standing.restart, tree, scale.turns)
+        if "recursive" in groups:
+            yield partial(recursing.run, tree, scale)
+    if "write" in groups:
+        yield partial(writing.run, directory / "registry", _QUICK_WRITING if quick else _FULL_WRITING)
 
 
-def _measured(groups: set[str], quick: bool) -> Iterator[Row]:
-    scale = _QUICK if quick else _FULL
+def _build() -> Path:
     data.BUILD.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=data.BUILD, prefix="run-") as directory:
-        if groups - {"write"}:
-            tree = Tree(Path(directory), data.table(_QUICK_RECORDS if quick else data.RECORDS))
-            if groups & _ANSWERING:
-                yield from answering.run(groups & _ANSWERING, tree, scale)
-            if "memory" in groups:
-                yield standing.memory(tree)
-            if "restart" in groups:
-                yield standing.restart(tree, scale.turns)
-            if "recursive" in groups:
-                yield from recursing.run(tree, scale)
-        if "write" in groups:
-            yield from writing.run(Path(directory) / "registry", _QUICK_WRITING if quick else _FULL_WRITING)
+    return data.BUILD
 
 
 if __name__ == "__main__":

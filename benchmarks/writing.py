@@ -17,7 +17,7 @@ from benchmarks.load import bulk, questions
 from benchmarks.load.connections import http_judge, kept_open
 from benchmarks.load.datagrams import Turn
 from benchmarks.machine import CLIENT_CORE, SERVER_CORE, cpu_seconds, disk_octets, on_cores
-from benchmarks.process import free_ports, running
+from benchmarks.process import free_ports_in_a_row, running
 from benchmarks.report import Row, Target, at_least, at_most, progress
 from benchmarks.tree import WAYMARK
 from resolver.table import Table
@@ -118,7 +118,7 @@ def _singles(registry: Registry, first: int, count: int) -> Callable[[], Turn]:
 
 def _set_up(directory: Path) -> Registry:
     root, child = directory.parent / "root", directory
-    ports = free_ports(1)[0]
+    ports = free_ports_in_a_row(4)
     _waymark("init", "root", str(root))
     _waymark(
         "init", "secondary", str(child), "--prefix", data.SECONDARY, "--anchor", str(root / "anchor.json"), "--ports", str(ports)
