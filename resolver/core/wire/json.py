@@ -86,6 +86,7 @@ def printable(data: bytes) -> str | None:
     return text if text.isprintable() or not _CONTROL.search(text) else None
 
 
+@lru_cache(maxsize=4096)  # a record's values mostly have one time, and so have records that were registered together
 def iso_time(seconds: int) -> str:
     """`2026-11-20T04:48:46Z` for seconds since 1970."""
     day, second = divmod(seconds, 86_400)

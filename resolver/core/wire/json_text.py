@@ -51,7 +51,6 @@ def signature_text(jws: str, issued: int) -> str:
 def _texts(encoded: bytes) -> list[str]:
     texts: list[str] = []
     start, end_of_all = 0, len(encoded)
-    moment, timestamp = "", 0
     head, u32 = _HEAD.unpack_from, _U32.unpack_from
     while start < end_of_all:
         index, stamped, ttl_type, ttl, permissions, type_octets = head(encoded, start)
@@ -70,10 +69,8 @@ def _texts(encoded: bytes) -> list[str]:
                 document = value_to_json(read_value(Reader(encoded, "value", start, end)))
                 texts.append(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
             else:
-                if stamped != timestamp:
-                    timestamp, moment = stamped, iso_time(stamped)
                 shown = "" if permissions == DEFAULT_PERMISSIONS else f'"permissions":"{permissions:04b}",'
-                texts.append(f'{{"index":{index},{opening}{quoted(text)}}},{shown}"ttl":{ttl},"timestamp":"{moment}"}}')
+                texts.append(f'{{"index":{index},{opening}{quoted(text)}}},{shown}"ttl":{ttl},"timestamp":"{iso_time(stamped)}"}}')
         start = end
     return texts
 
