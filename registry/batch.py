@@ -91,6 +91,7 @@ class Batch:
         self._zone = zone
         self._overlay: dict[bytes, Record] = {}
         self._lines: list[_Draft | Entry] = []
+        self._unsigned: list[tuple[int, int]] = []  # outcomes that show a record of this very commit: their places, its serial
 
     def keys(self, orders: Sequence[Order]) -> list[bytes]:
         """The keys whose state decides about these orders."""
@@ -117,33 +118,17 @@ class Batch:
         """Plans one order, after all that were added before."""
         if order.once is not None and self._replayed(order, order.once):
             return
-        if order.homes is not None:
-            self._home(order, order.homes)
         if order.write is None:
             self.outcomes.append(Written("created", None))
+        elif not self._write(order, order.write):
             return
-        identifier = order.write.identifier
-        current = self._current(identifier.key)
-        zone = self.zones.get(scope(identifier))
-        delegation = delegation_key(identifier) if current is None and not order.trusted else None
-        delegated = delegation is not None and (delegation in self.found or delegation in self._overlay)
-        state = State(current, delegated, zone is not None and zone.rsa_key is not None)
-        taken = self._taken(order.write) if order.trusted and current is None else None
-        if order.trusted:
-            planned = taken or plan_trusted(order.write, state, self._now, self._bounds)
-        else:
-            planned = plan(order.write, order.actor, zone is not None, state, self._now, self._bounds)
-        if isinstance(planned, Rejected):
-            self._conclude(order, Written("rejected", None, planned))
-        elif planned.status == "unchanged":
-            self._conclude(order, Written("unchanged", current))
-        else:
-            assert zone is not None, f"{identifier}: written by the service, but not homed"
-            self._draft(order, planned, current, zone)
+        if order.homes is not None:
+            self._home(order, order.homes)
 
     def sealed(self, signatures: list[bytes]) -> list[Entry]:
         """The entries of the log, with `signatures` over `requests`. Fills in the outcomes."""
         entries, position = [], 0
+        signed: dict[int, Record] = {}
         for line in self._lines:
             if isinstance(line, Entry):
                 entries.append(line)
@@ -163,9 +148,37 @@ class Batch:
             key = record.identifier.key
             entries.append(Entry(record.serial, key, self._now, order.actor.name, order.write.action, previous, octets))
             self.outcomes[outcome] = Written(status, record)
+            signed[record.serial] = record
+        for place, serial in self._unsigned:
+            self.outcomes[place] = Written("unchanged", signed[serial])
         return entries
 
     # ---- steps of planning
+
+    def _write(self, order: Order, write: Write) -> bool:
+        """Plans a change of a record. False if it was rejected."""
+        identifier = write.identifier
+        current = self._current(identifier.key)
+        zone = self.zones.get(scope(identifier))
+        enveloped = zone is not None and zone.rsa_key is not None
+        if order.trusted:
+            taken = self._taken(write) if current is None else None
+            planned = taken or plan_trusted(write, State(current, enveloped=enveloped), self._now, self._bounds)
+        else:
+            delegation = delegation_key(identifier) if current is None else None
+            delegated = delegation is not None and (delegation in self.found or delegation in self._overlay)
+            planned = plan(write, order.actor, zone is not None, State(current, delegated, enveloped), self._now, self._bounds)
+        if isinstance(planned, Rejected):
+            self._conclude(order, Written("rejected", None, planned))
+            return False
+        if planned.status == "unchanged":
+            if current is not None and identifier.key in self._overlay:
+                self._unsigned.append((len(self.outcomes), current.serial))
+            self._conclude(order, Written("unchanged", current))
+        else:
+            assert zone is not None, f"{identifier}: written by the service, but not homed"
+            self._draft(order, planned, current, zone)
+        return True
 
     def _home(self, order: Order, homed: Homed) -> None:
         key, octets = homed.prefix.encode(), homed.encode()

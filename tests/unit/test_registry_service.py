@@ -124,6 +124,18 @@ async def test_concurrent_callers_each_get_their_own_replies(service: Service) -
     assert sorted(reply[5] for reply in replies) == ["created"] + ["exists"] * 19
 
 
+async def test_changes_of_one_record_in_one_commit_show_it_signed(service: Service) -> None:
+    register = Write("register", A, (URL,))
+    first, second, third, fourth = await service.write(
+        [register, register, Write("patch", A, (NAME,)), Write("replace", A, (URL, NAME))], OPERATOR
+    )
+    assert [code(each) for each in (first, second, third, fourth)] == ["created", "unchanged", "replaced", "unchanged"]
+    assert second.record == first.record
+    assert fourth.record == third.record == await service.read(A)
+    assert first.record is not None
+    assert first.record.signature != bytes(64)
+
+
 async def test_a_rejected_write_hides_no_other(service: Service) -> None:
     names = [Identifier.parse(name) for name in ("88.118/1", "99/2", "88.118/3")]
     written = await service.write([Write("register", name, (URL,)) for name in names], OPERATOR)
@@ -250,6 +262,7 @@ async def test_names_that_would_share_a_dns_name_exclude_each_other(service: Ser
     assert code(await write(service, "register", "88/118", URL)) == "name-taken"
     assert code(await write(service, "register", "88/119", URL)) == "created"
     assert code(await service.delegate(Delegation("88.119"), OPERATOR)) == "name-taken"
+    assert "88.119" not in await service.prefixes()
     await service.delegate(Delegation("88.118.L5"), OPERATOR)
     assert code(await write(service, "register", "88.118/l5", URL)) == "name-taken"
     for delegation, expected in ((Delegation("77.1"), "not-homed"), (Delegation("0.NA"), "forbidden")):
