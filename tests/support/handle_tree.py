@@ -16,7 +16,7 @@ from resolver.desk import Desk
 from resolver.doors.handle import HandleDoor
 from resolver.metrics import Metrics
 from resolver.resolution import Resolver
-from resolver.server.tcp import StreamServer, bind_stream
+from resolver.server.tcp import Listener, StreamServer, bind_stream
 from resolver.server.udp import DatagramServer, bind_datagram
 from tests.support.dns import node
 from tests.support.world import World
@@ -28,7 +28,7 @@ RECORDS = ("88.118/ABC", "88.118/DEF", "88.118.5/HOSTED")
 class HandleNode:
     """One server: a Handle door on UDP and TCP at one port."""
 
-    def __init__(self, desk: Desk, sockets: tuple[socket.socket, socket.socket]) -> None:
+    def __init__(self, desk: Desk, sockets: tuple[socket.socket, Listener]) -> None:
         self.desk = desk
         self.door = HandleDoor(desk)
         self.port = int(sockets[0].getsockname()[1])
@@ -106,7 +106,7 @@ async def handle_tree(
             each.close()
 
 
-def pair() -> tuple[socket.socket, socket.socket]:
+def pair() -> tuple[socket.socket, Listener]:
     """A UDP and a TCP socket at one free port of 127.0.0.1."""
     while True:
         udp = bind_datagram("127.0.0.1", 0)
