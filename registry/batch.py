@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from registry.assignment import name_taken, names_shared
-from registry.database import Entry, Reply, Version
+from registry.database.truth import Entry, Reply, Version
 from registry.registration import Actor, Plan, Rejected, State, Write, Written, delegation_key, plan, plan_trusted
 from registry.signing import Request
 from resolver.core import envelope, limits, trust

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from registry.batch import Batch, Order, Replay, Zone
 from registry.config import ROOT_PREFIXES, RegistryConfig
-from registry.database import Truth, Turn
+from registry.database.truth import Truth, Turn
 from registry.keys import ROOT, KeyDirectory, key_name
 from registry.registration import Written
 from registry.signing import Signing

@@ -13,7 +13,7 @@ from registry.batch import Order
 from registry.certificates import Certificates
 from registry.committer import Committer
 from registry.config import RegistryConfig
-from registry.database import Truth
+from registry.database.truth import Truth
 from registry.keys import ROOT as ROOT_KEYS
 from registry.keys import KeyDirectory
 from registry.registration import Actor, Rejected, Write, Written

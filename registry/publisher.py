@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from registry.config import RegistryConfig
-from registry.database import FIRST_KEY, LAST_KEY, Truth, open_truth
+from registry.database import open_truth
+from registry.database.truth import FIRST_KEY, LAST_KEY, Truth
 from resolver.core import limits
 from resolver.core.errors import ConfigError, WaymarkError
 from resolver.core.limits import Limits

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from registry.batch import Order
 from registry.certificates import Certificates
 from registry.committer import Committer
-from registry.database import Truth
+from registry.database.truth import Truth
 from registry.registration import Actor, Write
 from resolver.core import limits
 from resolver.core.errors import WaymarkError

@@ -18,7 +18,8 @@ from registry.batch import Once, Order
 from registry.certificates import Certificates
 from registry.committer import Committer
 from registry.config import ROOT_PREFIXES, RegistryConfig
-from registry.database import TokenRow, Truth, open_truth
+from registry.database import open_truth
+from registry.database.truth import TokenRow, Truth
 from registry.delegating import Delegating, Delegation
 from registry.keys import KeyDirectory
 from registry.publisher import Publisher

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
-from registry.database import ACTIONS, DELETE, Entry, Reply, TokenRow, Version, statements
+from registry.database.truth import ACTIONS, DELETE, Entry, Reply, TokenRow, Version, statements
 from resolver.core.errors import ConfigError, ConflictError, StoreError
 
 try:

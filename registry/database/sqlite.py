@@ -16,7 +16,7 @@ from typing import Any
 
 import aiosqlite
 
-from registry.database import ACTIONS, DELETE, Entry, Reply, TokenRow, Version, statements
+from registry.database.truth import ACTIONS, DELETE, Entry, Reply, TokenRow, Version, statements
 from resolver.core.errors import ConflictError, StoreError
 
 _SQL = statements("sqlite.sql")

@@ -6,7 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from registry.database import Entry, open_truth
+from registry.database import open_truth
+from registry.database.truth import Entry
 from registry.publisher import rebuild_table
 from resolver.core.wire.stored import decode_stored
 from resolver.table import Table

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.database import FIRST_KEY, LAST_KEY, Entry, Reply, TokenRow, Truth, open_truth
+from registry.database import open_truth
+from registry.database.truth import FIRST_KEY, LAST_KEY, Entry, Reply, TokenRow, Truth
 from registry.service import Write
 from resolver.core.errors import ConflictError, StoreError
 from resolver.core.identifier import Identifier

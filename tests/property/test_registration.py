@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.batch import Batch, Order, Zone
-from registry.database import Version
+from registry.database.truth import Version
 from registry.registration import Actor, Write, Written
 from resolver.core.identifier import Identifier
 from resolver.core.limits import Limits
