@@ -40,6 +40,7 @@ from resolver.table import Table
 
 log = logging.getLogger("waymark.node")
 _RESTART_SECONDS = 1.0
+_HANDLE_PIECE_OCTETS = limits.handle_fragment_octets.default
 
 
 class Sockets(NamedTuple):
@@ -81,7 +82,7 @@ class Worker:
             "http": HttpServer(sockets.http, self.http, metrics, bounds),
         }
         self._servers: tuple[DatagramServer | StreamServer | HttpServer, ...] = (
-            DatagramServer(sockets.handle_udp, "handle-udp", self.handle.answer_datagram, metrics, bounds),
+            DatagramServer(sockets.handle_udp, "handle-udp", self.handle.answer_datagram, metrics, bounds, _HANDLE_PIECE_OCTETS),
             DatagramServer(sockets.dns_udp, "dns-udp", self.dns.answer_datagram, metrics, bounds),
             *self._streams.values(),
         )

@@ -2,12 +2,16 @@
 
 asyncio's DatagramProtocol costs twice what the answer does, so the socket hangs on the event loop by `add_reader` and is drained
 here. What can be answered at once is; a question that must wait for other servers becomes a task, and their number is bounded.
+
+A reply in several datagrams leaves in one system call where the kernel cuts it (UDP_SEGMENT, Linux 4.18): all but the last of them
+have the length that the door names. A second call would cost as much as a whole short answer.
 """
 
 import asyncio
 import logging
 import socket
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from time import perf_counter, time
 from typing import Any, TypeVar
 
@@ -19,6 +23,8 @@ from resolver.metrics import Metrics, cell
 _DATAGRAM_OCTETS = 4096  # more than any bound of a door lets pass
 _BURST = 64  # packets read before other sockets get their turn
 _BUFFER_OCTETS = 4 * 2**20  # of the kernel: what arrives while Python collects garbage
+_UDP_SEGMENT = 103  # linux/udp.h; the socket module does not name it
+_SEGMENTS_MAX = 64
 
 Source = tuple[Any, ...]  # what recvfrom returns: host, port, and for IPv6 two more
 S = TypeVar("S", bound=socket.socket)
@@ -29,9 +35,18 @@ class DatagramServer:
     """Serves one bound UDP socket. `answer` is a door's `answer_datagram` and never raises for anything a packet can hold."""
 
     def __init__(
-        self, sock: socket.socket, name: str, answer: Callable[[bytes, Source, float], Reply], metrics: Metrics, bounds: Limits
+        self,
+        sock: socket.socket,
+        name: str,
+        answer: Callable[[bytes, Source, float], Reply],
+        metrics: Metrics,
+        bounds: Limits,
+        piece_octets: int = 0,
     ) -> None:
+        """`piece_octets`: the length of all datagrams but the last of a reply in several, 0 if they differ."""
         self._sock = sock
+        self._piece_octets = piece_octets
+        self._segments_max = 0  # how many the kernel cuts out of one call
         self._name = name
         self._answer = answer
         self._metrics = metrics
@@ -43,6 +58,10 @@ class DatagramServer:
     def start(self) -> None:
         self._sock.setblocking(False)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_OCTETS)
+        if self._piece_octets:
+            with suppress(OSError):  # an older kernel: then one call for each datagram
+                self._sock.setsockopt(socket.IPPROTO_UDP, _UDP_SEGMENT, self._piece_octets)
+                self._segments_max = _SEGMENTS_MAX
         asyncio.get_running_loop().add_reader(self._sock.fileno(), self._drain)
 
     def close(self) -> None:
@@ -68,8 +87,11 @@ class DatagramServer:
                 if type(reply) is bytes:
                     send(reply, source)
                 elif type(reply) is tuple:
-                    for datagram in reply:
-                        send(datagram, source)
+                    if len(reply) <= self._segments_max:
+                        send(b"".join(reply), source)
+                    else:
+                        for datagram in reply:
+                            send(datagram, source)
                 elif reply is not None:
                     assert asyncio.iscoroutine(reply)
                     self._wait_for(reply, source)

@@ -190,6 +190,25 @@ async def test_datagrams_one_several_none_and_late(caplog: pytest.LogCaptureFixt
     server.close()
 
 
+@pytest.mark.parametrize("piece_octets", [0, 512])
+async def test_a_reply_in_pieces_arrives_in_pieces(piece_octets: int) -> None:
+    """Whether the kernel cuts it, or, as with more than 64 pieces, we do."""
+    replies = [(*(bytes((n,)) * 512 for n in range(pieces - 1)), b"the last") for pieces in (2, 3, 64, 65)]
+    sock = bind_datagram("127.0.0.1", 0)
+    answers = iter(replies)
+    server = DatagramServer(sock, "handle-udp", lambda *_: next(answers), Metrics(), Limits(), piece_octets)
+    server.start()
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client.connect(sock.getsockname())
+    client.setblocking(False)
+    loop = asyncio.get_running_loop()
+    for reply in replies:
+        client.send(b"question")
+        assert tuple([await asyncio.wait_for(loop.sock_recv(client, 70_000), 5) for _ in reply]) == reply
+    client.close()
+    server.close()
+
+
 async def test_no_more_questions_wait_than_the_bound() -> None:
     door = Parrot()
     sock = bind_datagram("127.0.0.1", 0)
