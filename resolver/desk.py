@@ -1,10 +1,12 @@
 """What every door of a node works with: the table or the recursion behind it, the bounds, the clock, the counters."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from resolver.config import NodeConfig
+from resolver.core import limits
+from resolver.core.cache import Budget
 from resolver.core.identifier import Identifier
 from resolver.core.message import Outcome, Query, Refused
 from resolver.core.record import Value
@@ -70,6 +72,10 @@ class Desk:
     recursion: Recursion
     metrics: Metrics
     clock: Callable[[], float]  # seconds since 1970
+    answers: Budget = field(init=False)  # what the doors' ready answers may take together
+
+    def __post_init__(self) -> None:
+        self.answers = Budget(self.config.limits[limits.answer_cache_octets])
 
     def known(self, query: Query) -> Outcome | None:
         """The outcome, if it can be told at once; None where a recursive node must ask others (`resolve`)."""

@@ -73,7 +73,7 @@ connection_out_octets = _limit("connection_out_octets", 1_048_576, 65_536, 67_10
 
 # ---- cache and recursion
 answer_cache_octets = _limit(
-    "answer_cache_octets", 67_108_864, 0, 2**36, "memory of ready answers, for each worker; 0 turns it off"
+    "answer_cache_octets", 67_108_864, 0, 2**36, "memory of ready answers of all doors of a worker; 0 turns it off"
 )
 answer_cache_seconds = _limit(
     "answer_cache_seconds", 3600, 1, 36_000, "how long a ready answer is used; Handle answers expire at 12 h"

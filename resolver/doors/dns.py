@@ -15,7 +15,7 @@ TTLs are a record's own, and never beyond what is left of its signature, or of i
 is kept ready for some seconds says what will be left when those have passed.
 
 Refused, with an extended error that says why: names outside the apex or not kept here, classes other than IN, zone transfers. On a
-recursive node also the names whose label is a hash, as it cannot be turned into the identifier to ask for.
+recursive node also the prefix records whose label is a hash, as only their whole name tells which node keeps them.
 """
 
 from collections.abc import Coroutine, Generator
@@ -78,7 +78,7 @@ class DnsDoor:
         bounds = config.limits
         self.desk = desk
         self._cells = desk.metrics.cells
-        self.cache: AnswerCache[bytes, tuple[bytes, bytes]] = AnswerCache(bounds[limits.answer_cache_octets])
+        self.cache: AnswerCache[bytes, tuple[bytes, bytes]] = AnswerCache(desk.answers)
         self._query_octets = bounds[limits.dns_query_octets]
         self._udp_octets = bounds[limits.dns_udp_octets]
         self._udp = _Way("dns-udp", self._udp_octets, is_stream=False)
@@ -266,7 +266,7 @@ class DnsDoor:
             return self._finished(packet, question, _shortened(body, way), way, now)
         self._cells[way.outcomes[body.outcome]] += 1
         head = dns.reply_head(packet, body.rcode, body.flags | self._available, body.answers, body.authorities, additionals)
-        if body.keep_seconds and self.cache.octets_max:
+        if body.keep_seconds and self.desk.answers.octets_max:
             key = _cache_key(packet, question, way)
             size = len(key) + len(octets) + _READY_OCTETS
             self.cache.put(key, (head, octets), body.key, size, now + body.keep_seconds)

@@ -12,6 +12,8 @@ What is said where the protocol leaves a choice:
     message that is encrypted or signed within a session is answered "session unknown", since there is none.
   * Values are answered with the TTL that was signed, from a recursive node too: the TTL is under the signature. How long an answer
     may be kept there is bounded by the node's own cache, not told on the wire.
+  * A hashed name (`owner.HashedName`), as a recursive node asks for, is answered with the identifier that it stands for. Any other
+    name is repeated as it was asked for.
   * A response is never answered, so that two servers cannot be set upon each other.
   * Who asks for a name that is delegated away gets a referral; who would fail on one (`follows_referrals`) gets "not responsible",
     with the servers named in the text. Neither kind of node that answers from a table asks others.
@@ -27,6 +29,7 @@ from resolver.core.cache import AnswerCache
 from resolver.core.errors import CorruptError, FormatError, WaymarkError
 from resolver.core.identifier import PREFIX_AUTHORITY, Identifier
 from resolver.core.message import Answer, Failed, NotFound, Outcome, Query, Referral, Refused
+from resolver.core.owner import HashedName, decode_name
 from resolver.core.wire import bodies
 from resolver.core.wire.fragments import PIECE_OCTETS, Reassembler
 from resolver.core.wire.framing import pack_data
@@ -92,7 +95,7 @@ class _Asked(NamedTuple):
 
     octets: bytes
     message: Message
-    name: bytes
+    name: bytes | None  # to be repeated; None for one that is answered with the record's own
     selection: Selection
     way: _Way
 
@@ -103,7 +106,7 @@ class HandleDoor:
     def __init__(self, desk: Desk) -> None:
         bounds = desk.config.limits
         self.desk = desk
-        self.cache: AnswerCache[bytes, Finished] = AnswerCache(bounds[limits.answer_cache_octets])
+        self.cache: AnswerCache[bytes, Finished] = AnswerCache(desk.answers)
         self._cache_seconds = bounds[limits.answer_cache_seconds]
         self._filter_items = bounds[limits.handle_filter_items]
         self._udp = _Way("handle-udp", bounds[limits.handle_datagrams])
@@ -239,7 +242,8 @@ class HandleDoor:
             query = _query(request, message)
         except FormatError as error:
             return self._error(octets, error.handle_code, str(error), "malformed", way, now)
-        asked = _Asked(octets, message, request.name, Selection(request.indexes, request.types), way)
+        name = None if isinstance(query.identifier, HashedName) else request.name
+        asked = _Asked(octets, message, name, Selection(request.indexes, request.types), way)
         try:
             outcome = self.desk.known(query)
         except WaymarkError as error:
@@ -262,7 +266,7 @@ class HandleDoor:
         body: bytes | None = None
         try:
             if isinstance(outcome, Answer):
-                body = resolved(pack_data(asked.name), outcome.record, asked.selection)
+                body = resolved(pack_data(asked.name or outcome.record.key), outcome.record, asked.selection)
             elif isinstance(outcome, Referral):
                 body = resolved(pack_data(outcome.delegation.key), outcome.delegation, EVERYTHING)
         except CorruptError as corrupt:
@@ -317,7 +321,7 @@ def _query(request: bodies.ResolutionRequest, message: Message) -> Query:
     """Raises IdentifierError. A name without a slash is a prefix, and means its record, as deployed clients ask for it."""
     name = request.name
     if b"/" in name or len(name) > limits.identifier_octets.default or not name.isascii():
-        identifier = Identifier.decode(name)
+        identifier = decode_name(name)
     else:
         identifier = Identifier.parse_or_prefix(name.decode())
     types = tuple(type_.decode(errors="replace") for type_ in request.types)

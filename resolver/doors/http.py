@@ -11,7 +11,6 @@ Names of the node's own pages have no slash in them, so that no identifier is hi
 from collections.abc import Coroutine
 from typing import Any
 
-from resolver.core import limits
 from resolver.core.cache import AnswerCache
 from resolver.core.errors import FormatError
 from resolver.desk import Desk
@@ -39,7 +38,7 @@ class HttpDoor:
     def __init__(self, desk: Desk, gauges: Gauges = dict) -> None:
         """`gauges` are further figures of the node for /metrics, read when asked for."""
         self._desk = desk
-        self.cache: AnswerCache[bytes, HttpReply] = AnswerCache(desk.config.limits[limits.answer_cache_octets])
+        self.cache: AnswerCache[bytes, HttpReply] = AnswerCache(desk.answers)
         self._handles = HandlesApi(desk, self.cache)
         self._records = RecordDoor(desk)
         self._node = NodePages(desk, self.cache, gauges)

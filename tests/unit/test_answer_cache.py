@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resolver.core.cache import AnswerCache
+from resolver.core.cache import AnswerCache, Budget
 
 
 def test_an_answer_is_found_until_its_record_changes() -> None:
-    cache: AnswerCache[bytes, str] = AnswerCache(2**20)
+    cache: AnswerCache[bytes, str] = AnswerCache(Budget(2**20))
     cache.put(b"q1", "answer", b"88/A", 50, expires=100)
     cache.put(b"q2", "by type", b"88/A", 50, expires=100)
     cache.put(b"q3", "other", b"88/B", 50, expires=100)
@@ -25,7 +25,7 @@ def test_an_answer_is_found_until_its_record_changes() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 3000)), max_size=200))
 def test_it_never_holds_more_than_its_bound(puts: list[tuple[int, int]]) -> None:
-    cache: AnswerCache[int, int] = AnswerCache(100_000)
+    cache: AnswerCache[int, int] = AnswerCache(Budget(100_000))
     for question, octets in puts:
         cache.put(question, octets, b"key", octets, expires=1)
         assert cache.octets <= 100_000
@@ -34,7 +34,7 @@ def test_it_never_holds_more_than_its_bound(puts: list[tuple[int, int]]) -> None
 
 
 def test_the_oldest_make_room() -> None:
-    cache: AnswerCache[int, int] = AnswerCache(64 * 1000)
+    cache: AnswerCache[int, int] = AnswerCache(Budget(64 * 1000))
     for question in range(1000):
         cache.put(question, question, b"key", 100, expires=1)
     assert cache.get(999, 0) == 999
@@ -42,6 +42,20 @@ def test_the_oldest_make_room() -> None:
 
 
 def test_a_bound_of_zero_turns_it_off() -> None:
-    cache: AnswerCache[int, int] = AnswerCache(0)
+    cache: AnswerCache[int, int] = AnswerCache(Budget(0))
     cache.put(1, 1, b"key", 0, expires=1)
     assert cache.get(1, 0) is None
+
+
+def test_doors_share_one_budget_and_the_largest_gives_way() -> None:
+    budget = Budget(64 * 1000)
+    busy: AnswerCache[int, int] = AnswerCache(budget)
+    quiet: AnswerCache[int, int] = AnswerCache(budget)
+    for question in range(500):
+        busy.put(question, question, b"key", 100, expires=1)
+    for question in range(50):
+        quiet.put(question, question, b"key", 100, expires=1)
+    assert len(quiet) == 50
+    assert busy.octets + quiet.octets == budget.octets <= budget.octets_max
+    busy.forget(None)
+    assert budget.octets == quiet.octets
