@@ -68,7 +68,7 @@ class Resolver:
         if query.authoritative:
             return None
         now = self._clock()
-        entry = self.cache.get(query.identifier.key, now)
+        entry = self.cache.get(self.cache.meant(query.identifier).key, now)
         if entry is None:
             return None
         if isinstance(entry, Held):

@@ -29,10 +29,10 @@ from resolver.core import limits, trust
 from resolver.core.errors import CorruptError, StoreError
 from resolver.core.identifier import PREFIX_AUTHORITY, Identifier, fold_prefix, parent_prefix
 from resolver.core.message import Answer, NotFound, Outcome, Referral, Refused
-from resolver.core.owner import is_hashed
+from resolver.core.owner import HashedName, is_hashed
 from resolver.core.wire.stored import GONE, Stored, read_stored
 
-_MAP_OCTETS = 2**42  # address space, not memory: LMDB cannot grow past it
+_MAP_OCTETS = 2**40  # address space, not memory: no table can grow past it, and a process has room for about 100 of them
 _FILL_CHANGES = 50_000  # in one transaction of a rebuild: bounds the dirty pages in memory
 _LONG_KEY_OCTETS = 500  # LMDB keys end at 511
 _SERIAL = Struct(">Q")
@@ -119,6 +119,11 @@ class Table:
 
     def find(self, identifier: Identifier) -> Outcome:
         """What this node says of `identifier`, from the table alone."""
+        if isinstance(identifier, HashedName):
+            meant = self.unhashed(fold_prefix(identifier.prefix), identifier.digest)
+            if meant is None:
+                return self.find_absent(fold_prefix(identifier.prefix))
+            identifier = meant
         key = identifier.key
         octets = self.get(key if len(key) <= _LONG_KEY_OCTETS else record_key(key))
         if octets is not None:

@@ -5,7 +5,8 @@ Until its `deadline` (the least TTL of its values) it is *fresh*. From then on, 
 no server answers, marked as *stale* (RFC 8767). When its signature, or one above it, expires, it is over, whatever its TTL says.
 
 Who has seen a version of a record is not to be talked back to an older one: the serial of what is held is the least that will be
-verified, and a negative answer that takes a record's place inherits it. When space runs out, what was used longest ago goes first.
+verified, and a negative answer that takes a record's place inherits it. Which identifier a hashed name stands for never changes, so
+that is remembered without an end. When space runs out, what was used longest ago goes first.
 Time is an argument everywhere, in seconds since 1970.
 """
 
@@ -25,6 +26,7 @@ from resolver.core.wire.values import encode_value, encode_values
 _HELD_OCTETS, _VALUE_OCTETS, _REFERENCE_OCTETS = 1250, 230, 200
 _NEGATIVE_OCTETS = 360
 _OUTAGE_OCTETS = 260
+_MEANT_OCTETS, _LETTER_OCTETS = 700, 8
 
 
 class Held(NamedTuple):
@@ -84,6 +86,16 @@ class Outage(NamedTuple):
         return _OUTAGE_OCTETS
 
 
+class Meant(NamedTuple):
+    """The identifier that a hashed name (`owner.HashedName`) stands for. Its hash proves it, whoever said it."""
+
+    identifier: Identifier
+
+    @property
+    def octets(self) -> int:
+        return _MEANT_OCTETS + _LETTER_OCTETS * len(self.identifier.suffix)
+
+
 def hold(trusted: Trusted, received: Iterable[Value], now: float, ttl_most: int = limits.record_ttl_seconds.default) -> Held:
     """`trusted` as a cache keeps it. `received` are the values that it was made from.
 
@@ -98,7 +110,7 @@ def hold(trusted: Trusted, received: Iterable[Value], now: float, ttl_most: int 
 
 
 class RecordCache:
-    """Records, delegations among them, negative answers and outages, all under one bound.
+    """Records, delegations among them, negative answers, outages, and what hashed names stand for, all under one bound.
 
     Keys are canonical identifiers in UTF-8; outages are filed under names without a slash, which no identifier has.
     """
@@ -110,7 +122,7 @@ class RecordCache:
         self._negative_ttl = bounds[limits.negative_ttl_seconds]
         self._stale = bounds[limits.stale_seconds]
         self._outage = bounds[limits.outage_seconds]
-        self._entries: OrderedDict[bytes, Held | Negative | Outage] = OrderedDict()
+        self._entries: OrderedDict[bytes, Held | Negative | Outage | Meant] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -118,7 +130,7 @@ class RecordCache:
     def get(self, key: bytes, now: float) -> Held | Negative | None:
         """What is known of an identifier and fresh."""
         entry = self._entries.get(key)
-        if entry is None or now >= entry.deadline or isinstance(entry, Outage):
+        if not isinstance(entry, Held | Negative) or now >= entry.deadline:
             return None
         self._entries.move_to_end(key)
         return entry
@@ -155,9 +167,18 @@ class RecordCache:
 
     def in_outage(self, name: str, now: float) -> bool:
         entry = self._entries.get(name.encode())
-        return entry is not None and now < entry.deadline
+        return isinstance(entry, Outage) and now < entry.deadline
 
-    def _keep(self, key: bytes, entry: Held | Negative | Outage) -> None:
+    def put_meant(self, asked: Identifier, identifier: Identifier) -> None:
+        """Remembers that the hashed name `asked` stands for `identifier`, which the caller has compared with the hash."""
+        self._keep(asked.key, Meant(identifier))
+
+    def meant(self, asked: Identifier) -> Identifier:
+        """The identifier that `asked` stands for, if it is a hashed name of which that is known; else `asked` itself."""
+        entry = self._entries.get(asked.key)
+        return entry.identifier if isinstance(entry, Meant) else asked
+
+    def _keep(self, key: bytes, entry: Held | Negative | Outage | Meant) -> None:
         self._drop(key)
         if entry.octets > self.octets_max // 4:
             return

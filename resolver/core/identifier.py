@@ -87,6 +87,10 @@ class Identifier:
         """The canonical spelling in UTF-8."""
         return self.canonical.encode()
 
+    def is_answered_by(self, name: "Identifier") -> bool:
+        """Whether the record of `name` is the one asked for by this name. Not only equal names: see `owner.HashedName`."""
+        return self == name
+
     @property
     def is_prefix_record(self) -> bool:
         return fold_prefix(self.prefix) == PREFIX_AUTHORITY

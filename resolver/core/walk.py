@@ -18,6 +18,9 @@ key was changed): it is fetched again, once. Then what is held beyond its TTL se
 answered and marked so; but never in the place of an answer whose signature did not hold. Else the walk has failed.
 
 *A server says that there is no such record.* It is believed, since verified delegations led to it. No delegation, no identifier.
+
+*The identifier is known by its hash only* (`owner.HashedName`). The way down is the same, since the prefix is known. The last
+server's answer names the identifier; that name must have the hash, and its record is verified like any other.
 """
 
 from collections.abc import Sequence
@@ -95,6 +98,7 @@ class Walk:
         self._steps: list[Step] = []
         self.over = False
 
+        identifier = cache.meant(identifier)
         self._path: tuple[Identifier, ...] = (identifier,)
         self._chain: list[Held] = []  # the verified part of the path; the next record of it is being asked for
         self._uncached: set[int] = set()  # positions in the path that are not to be taken from the cache (any more)
@@ -179,21 +183,22 @@ class Walk:
             check_referral(self._path, len(self._chain), said.name)
         elif said.code not in (Code.SUCCESS, Code.VALUES_NOT_FOUND):
             raise ReferralError(f"{server} does not answer for {asked}: {said}")
-        if said.name != asked:
+        if said.name is None or not asked.is_answered_by(said.name):
             raise FormatError(f"{server} was asked for {asked} and answers for {said.name}")
-        held = self._verified(said.values, now)
+        held = self._verified(asked if said.name == asked else said.name, said.values, now)
         self._step(f"{said}: serial {held.serial}, signed by {held.trusted.issuer}", attempt, now)
+        if said.name != asked:
+            self._cache.put_meant(asked, said.name)
         self._cache.put(held)
         self._cache.end_outage(str(attempt.contact))
         self._uncached.add(len(self._chain))
         self._chain.append(held)
         self._descend(now)
 
-    def _verified(self, values: Sequence[Value], now: float) -> Held:
-        """The next record of the path, made of `values`. Raises SignatureError."""
-        asked = self.next_record
+    def _verified(self, identifier: Identifier, values: Sequence[Value], now: float) -> Held:
+        """The next record of the path, that of `identifier`, made of `values`. Raises SignatureError."""
         keys = self._chain[-1].trusted.keys if self._chain else self._root.keys
-        trusted = trust.verify(asked, values, keys, int(now), self._cache.serial(asked.key))
+        trusted = trust.verify(identifier, values, keys, int(now), self._cache.serial(identifier.key))
         return hold(trusted, values, now, self._bounds[limits.record_ttl_seconds])
 
     # ---- the way down
@@ -231,7 +236,7 @@ class Walk:
 
     def _verify_received(self, received: Sequence[Value], now: float) -> None:
         try:
-            self._chain.append(self._verified(received, now))
+            self._chain.append(self._verified(self.next_record, received, now))
         except SignatureError as error:
             if self._above_may_be_old:
                 self._fetch_above_again(now)

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from resolver.core import limits
 from resolver.core.identifier import PREFIX_AUTHORITY, Identifier, parent_prefix, prefix_record, scope
 from resolver.core.message import Answer, Failed, NotFound, Outcome, Referral, Refused
-from resolver.core.owner import NAME_SERVER_LABEL, SIGNATURE_LABEL, digest_of, identifier_of, zone_labels, zone_prefix
+from resolver.core.owner import NAME_SERVER_LABEL, SIGNATURE_LABEL, digest_of, identifier_of, name_of, zone_labels, zone_prefix
 from resolver.core.wire.dns import ERROR_NOT_AUTHORITATIVE, ERROR_NOT_SUPPORTED, encode_name, labels_of
 from resolver.core.wire.stored import GONE, read_stored
 from resolver.table import Table, record_key
@@ -177,12 +177,10 @@ class Zones:
         first, rest = (labels[0], labels[1:]) if labels else (b"", [])
         signature, server = first == SIGNATURE_LABEL, first == NAME_SERVER_LABEL
         owner = rest if signature else labels
-        if owner and digest_of(owner[0]) is not None and (prefix := zone_prefix(owner[1:])) is not None:
-            return Elsewhere(
-                f"this name is a hash; ask the DNS servers of {prefix}, or ask for the identifier", ERROR_NOT_SUPPORTED
-            )
+        if owner[1:] == _PREFIX_RECORDS and digest_of(owner[0]) is not None:
+            return Elsewhere("a prefix record whose label is a hash; ask for the zone of the prefix", ERROR_NOT_SUPPORTED)
         zone = self.root
-        identifier = None if server or not owner else identifier_of(owner)
+        identifier = None if server or not owner else name_of(owner)
         if identifier is not None:
             outcome = yield identifier
             if isinstance(outcome, Answer):

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Coroutine
+from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ from resolver.core.message import Answer, Failed, NotFound, Outcome, Query, Refu
 from resolver.core.record import Value
 from resolver.core.wire.stored import encode_stored, read_stored
 from resolver.doors.dns import DnsDoor
-from tests.support.dns import APEX, SOURCE, ask, authority, extended_error, node, query, rcode, texts
+from tests.support.dns import APEX, SOURCE, ask, authority, extended_error, name_of, node, query, rcode, texts
 from tests.support.world import World
 
 
@@ -27,6 +28,7 @@ class Others:
         self.held: set[str] = set()
         self.asked: list[str] = []
         self.outcomes: dict[str, Outcome | WaymarkError] = {}
+        self.fault: WaymarkError | None = None
         self.ttl_limit: int | None = 86_400
         self.stale = False
 
@@ -39,15 +41,15 @@ class Others:
         return SimpleNamespace(outcome=self.outcome(query.identifier))
 
     def outcome(self, identifier: Identifier) -> Outcome:
-        told = self.outcomes.get(str(identifier))
+        told = self.fault or self.outcomes.get(str(identifier))
         if isinstance(told, WaymarkError):
             raise told
         if told is not None:
             return told
-        record = self.world.records.get(identifier.key)
+        record = next((r for r in self.world.records.values() if identifier.is_answered_by(r.identifier)), None)
         if record is None:
             return NotFound(scope(identifier), authoritative=False)
-        return Answer(read_stored(identifier.key, encode_stored(record)), False, self.stale, self.ttl_limit)
+        return Answer(read_stored(record.identifier.key, encode_stored(record)), False, self.stale, self.ttl_limit)
 
 
 @pytest.fixture
@@ -161,12 +163,36 @@ async def test_the_top_of_the_tree(door: DnsDoor) -> None:
     assert (rcode(absent), authority(absent)) == ("NXDOMAIN", (f"na.0.{APEX}.", "SOA"))
 
 
-def test_a_hash_cannot_be_asked_for(door: DnsDoor, others: Others) -> None:
-    for name in ("_h" + "0" * 52 + ".118.88", "_sig._h" + "0" * 52 + ".118.88"):
+@pytest.mark.parametrize("suffix", ["长" * 10, "x" * 200])
+async def test_a_name_whose_label_is_a_hash(door: DnsDoor, others: Others, suffix: str) -> None:
+    name = name_of(f"88.118/{suffix}")
+    assert name.startswith("_h")
+    assert rcode(await wait(door, name)) == "NXDOMAIN"
+    others.world.put(f"88.118/{suffix}", Value(1, "URL", b"https://example.org/long"))
+    assert texts(await wait(door, name)) == [("1 URL", b"https://example.org/long")]
+    assert [first for first, _ in texts(await wait(door, f"_sig.{name}"))] == ["402 HS_SIGNATURE.ED25519"]
+    assert others.asked == [f"88.118 SHA-256:{sha256(suffix.encode()).hexdigest()}"] * 3
+    assert texts(ask(door, name)) == [("1 URL", b"https://example.org/long")], "ready now"
+
+
+async def test_a_hash_that_nobody_can_tell(door: DnsDoor, others: Others) -> None:
+    name = name_of("88.118/" + "长" * 10)
+    others.fault = UnreachableError("no server of 88.118 answers")
+    answer = await wait(door, name)
+    assert (rcode(answer), extended_error(answer)) == ("SERVFAIL", (22, "no server of 88.118 answers"))
+
+
+async def test_a_hash_below_what_is_no_prefix(door: DnsDoor, others: Others) -> None:
+    hashed = "_h" + "0" * 52
+    assert rcode(await wait(door, f"{hashed}.999.88")) == "NXDOMAIN"
+    others.asked.clear()
+    for name in (f"{hashed}._41.88", f"{hashed}.{'x' * 63}.{'x' * 63}.88", f"{hashed}1.118.88", "_hé.118.88"):
+        assert rcode(ask(door, name)) == "NXDOMAIN"
+    for name in (f"{hashed}.na.0", f"_sig.{hashed}.na.0"):
         answer = ask(door, name)
-        code, sentence = extended_error(answer) or (None, "")
-        assert (rcode(answer), code) == ("REFUSED", 21)
-        assert "ask the DNS servers of 88.118" in sentence
+        assert (rcode(answer), extended_error(answer)) == (
+            "REFUSED", (21, "a prefix record whose label is a hash; ask for the zone of the prefix")
+        )  # fmt: skip
     assert others.asked == []
 
 

@@ -1,6 +1,9 @@
 """What the Handle door says to resolutions: values, referrals, that there is nothing; and the header of a response."""
 
 from collections.abc import Callable
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,7 +34,9 @@ from resolver.core.wire.handle import (
     encode_message,
 )
 from resolver.core.wire.site import encode_site
+from resolver.core.wire.stored import encode_stored
 from resolver.doors.handle import HandleDoor
+from resolver.table import Change, TableWriter
 from tests.support.handle import NOW, ask, request, table_of, values_of
 from tests.support.world import World
 
@@ -111,13 +116,58 @@ def test_token_of_the_other_dialect_is_ignored(world: World, door: HandleDoor) -
         assert values_of(door, asked) == world.values("88.118/ABC")
 
 
-def test_a_hashed_key_of_the_table_is_no_name(world: World, doors: Callable[..., HandleDoor]) -> None:
-    long = "88.118/" + "长" * 240
-    world.put(long, Value(1, "URL", b"https://example.org/"))
+def hashed_name(name: str) -> bytes:
+    prefix, _, suffix = name.partition("/")
+    return prefix.encode() + b"/\0" + sha256(suffix.encode()).digest()
+
+
+@pytest.mark.parametrize("suffix", ["长" * 7, "长" * 240, "A" * 21, "x" * 61])
+def test_a_hashed_name_is_answered_with_the_identifier(world: World, doors: Callable[..., HandleDoor], suffix: str) -> None:
+    """Also where it is the very key of the record in the table."""
+    name = f"88.118/{suffix}"
+    world.put(name, Value(1, "URL", b"https://example.org/"), Value(301, "HS_SECKEY", b"s3cret", permissions=0x0C))
     door = doors(world)
-    (hashed,) = [key for key, _ in table_of(door).records() if b"\0" in key]
-    assert ask(door, request(hashed)).code == Code.INVALID_NAME
-    assert values_of(door, request(long)) == world.values(long)
+    for _ in ("written", "ready"):
+        assert decode_resolution_response(ask(door, request(hashed_name(name))).body).name == name.encode()
+    assert values_of(door, request(hashed_name(name), request_id=9)) == tuple(v for v in world.values(name) if v.is_public)
+    assert [v.type for v in values_of(door, request(hashed_name(name), types=(b"URL",)))] == ["URL"]
+
+
+def test_a_ready_answer_to_a_hashed_name_ends_with_its_record(
+    world: World, doors: Callable[..., HandleDoor], tmp_path: Path
+) -> None:
+    name = "88.118/" + "长" * 7
+    world.put(name, Value(1, "URL", b"https://example.org/"))
+    with closing(TableWriter(world.publish("88.118", tmp_path / "table"))) as writer:
+        door = doors(world)
+        for _ in ("written", "ready"):
+            assert ask(door, request(hashed_name(name))).code == Code.SUCCESS
+        writer.apply([Change(world.serial + 1, name.encode(), encode_stored(world.delete(name)))])
+        door.forget(table_of(door).refresh())
+        gone = ask(door, request(hashed_name(name)))
+    assert gone.code == Code.NOT_FOUND
+    assert gone.text.startswith("gone since")
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        (hashed_name("88.118/" + "无" * 7), Code.NOT_FOUND),
+        (hashed_name("88.118/ABC"), Code.NOT_FOUND),  # it has a label of its own
+        (hashed_name("88.118.8/" + "无" * 7), Code.PREFIX_REFERRAL),
+        (hashed_name("99/" + "无" * 7), Code.NOT_RESPONSIBLE),
+        (hashed_name("0.NA/88.118." + "A" * 40), Code.INVALID_NAME),
+        (hashed_name("0.na/88.118." + "A" * 40), Code.INVALID_NAME),
+        (hashed_name("88..118/" + "无" * 7), Code.INVALID_NAME),
+        (hashed_name("八八/" + "无" * 7), Code.INVALID_NAME),
+        (b"88.118/\0" + bytes(31), Code.INVALID_NAME),
+        (b"88.118/\0" + bytes(33), Code.INVALID_NAME),
+        (b"88.118/\0", Code.INVALID_NAME),
+        (b"88.118/x/\0" + bytes(32), Code.INVALID_NAME),
+    ],
+)
+def test_hashed_names_without_an_answer(door: HandleDoor, name: bytes, code: Code) -> None:
+    assert ask(door, request(name)).code == code
 
 
 # ---- not here, not any more, not a name
