@@ -123,6 +123,8 @@ def registry_serve(config: Path) -> None:
 
     Ends on SIGTERM or Ctrl-C, after what it acknowledged is durable.
     """
+    import uvloop
+
     from registry.api import serve
     from registry.config import read_config
 
@@ -130,7 +132,7 @@ def registry_serve(config: Path) -> None:
         click.echo(f"registry is ready: {address}/v1  (description: {address}/v1/openapi.json)")
         sys.stdout.flush()
 
-    asyncio.run(serve(read_config(config), ready))
+    uvloop.run(serve(read_config(config), ready))
 
 
 @waymark.command()

@@ -149,6 +149,8 @@ async def _work(config: NodeConfig, sockets: Sockets, metrics: Metrics, ready: C
 
 def _supervise(config: NodeConfig, all_sockets: list[Sockets], cells: mmap.mmap, ready: Callable[[Addresses], None]) -> int:
     """One process for each worker; one that dies is started again, and says so in the log."""
+    Table(config.table).close() if config.table is not None else None  # a wrong path is told once, before any worker starts
+    read_anchor(config.anchor)
     running: dict[int, int] = {}
     stopping = False
 
@@ -158,33 +160,45 @@ def _supervise(config: NodeConfig, all_sockets: list[Sockets], cells: mmap.mmap,
         for pid in running:
             os.kill(pid, signal.SIGTERM)
 
-    def start(number: int) -> None:
+    def start(number: int, report: Callable[[], None]) -> None:
         pid = os.fork()
         if pid:
             running[pid] = number
             return
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until the worker's own loop takes over
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         status = 1
         with suppress(KeyboardInterrupt):
             try:
-                status = asyncio.run(_work(config, all_sockets[number], Metrics(cells, number), lambda: None))
+                status = asyncio.run(_work(config, all_sockets[number], Metrics(cells, number), report))
             except (ConfigError, StoreError) as error:
                 print(f"waymark: worker {number}: {error}", file=sys.stderr)
         os._exit(status)
 
-    Table(config.table).close() if config.table is not None else None  # a wrong path is told once, before any worker starts
-    read_anchor(config.anchor)
-    for number in range(config.workers):
-        start(number)
+    reports, report_to = os.pipe()
+
+    def report() -> None:
+        os.write(report_to, b".")
+        os.close(report_to)
+
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    ready(addresses(config))
+    for number in range(config.workers):
+        start(number, report)
+    os.close(report_to)
+    up = 0
+    while octets := os.read(reports, config.workers):  # ends when each worker has reported or died
+        up += len(octets)
+    os.close(reports)
+    if up == config.workers:
+        ready(addresses(config))
     while running:
         pid, status = os.wait()
         number = running.pop(pid)
         if not stopping:
             log.error("worker %d ended with status %d; starting it again", number, os.waitstatus_to_exitcode(status))
             time.sleep(_RESTART_SECONDS)
-            start(number)
+            start(number, lambda: None)
     return 0
 
 
