@@ -13,13 +13,11 @@ import select
 from collections import OrderedDict
 from email.utils import formatdate
 from time import time
-from typing import Protocol
 
 from resolver.core import limits
 from resolver.core.limits import Limits
-from resolver.doors.http_reply import Headers, HttpAnswer
 from resolver.metrics import Metrics
-from resolver.server.http_connection import HttpConnection
+from resolver.server.http_connection import AnsweringDoor, HttpConnection
 from resolver.server.tcp import Listener
 
 _BURST = 64
@@ -27,12 +25,6 @@ _BACKLOG = 1024
 _SWEEP_SECONDS = 0.5
 
 log = logging.getLogger("waymark.http")
-
-
-class AnsweringDoor(Protocol):
-    def answer(self, method: bytes, target: bytes, headers: Headers, now: float) -> HttpAnswer:
-        """Never raises for anything a request can hold. The body of the reply is left out by the connection for HEAD."""
-        ...
 
 
 class HttpServer:

@@ -11,17 +11,15 @@ import logging
 import os
 import select
 import socket
+from collections import OrderedDict
 from collections.abc import Coroutine
 from time import perf_counter, time
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import httptools
 
-from resolver.doors.http_reply import HttpReply, problem
-from resolver.metrics import cell
-
-if TYPE_CHECKING:
-    from resolver.server.http import HttpServer
+from resolver.doors.http_reply import Headers, HttpAnswer, HttpReply, problem
+from resolver.metrics import Metrics, cell
 
 _READ_OCTETS = 65_536
 _HEAD_END = b"\r\n\r\n"
@@ -31,10 +29,34 @@ _MALFORMED, _FAILED = cell("query", "http", "malformed"), cell("query", "http", 
 log = logging.getLogger("waymark.http")
 
 
+class AnsweringDoor(Protocol):
+    def answer(self, method: bytes, target: bytes, headers: Headers, now: float) -> HttpAnswer:
+        """Never raises for anything a request can hold. The body of the reply is left out by the connection for HEAD."""
+        ...
+
+
+class Host(Protocol):
+    """What a connection needs of the server that took it in."""
+
+    door: AnsweringDoor
+    metrics: Metrics
+    epoll: select.epoll
+    connections: "OrderedDict[int, HttpConnection]"
+    head_octets_max: int
+    body_octets_max: int
+    out_octets_max: int
+    idle_seconds: int
+    first_seconds: int
+
+    def dismiss(self, connection: "HttpConnection") -> None: ...
+
+    def date(self, now: float) -> bytes: ...
+
+
 class HttpConnection:
     """`deadline` ends it unless it is moved on. Its `on_` methods are what httptools calls back."""
 
-    def __init__(self, descriptor: int, server: "HttpServer", now: float) -> None:
+    def __init__(self, descriptor: int, server: Host, now: float) -> None:
         self.descriptor = descriptor  # -1 once closed
         self.deadline = now + server.first_seconds
         self.waiting: asyncio.Task[None] | None = None  # an answer that waits for other servers; nothing is parsed meanwhile

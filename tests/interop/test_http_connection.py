@@ -337,13 +337,14 @@ async def test_a_peer_that_reads_slowly_gets_it_all() -> None:
 
 
 async def test_pipelined_requests_wait_without_being_read_without_bound() -> None:
-    async with served() as (parrot, _, connect):
+    async with served() as (parrot, server, connect):
         peer = await connect()
         peer.send(get("/slow"))
         await until(lambda: len(parrot.asked) == 1)
         flood = asyncio.create_task(_flood(peer))
         await asyncio.sleep(0.2)
         assert not flood.done(), "the server took in what it cannot answer yet"
+        assert all(len(connection._buffer) < 150_000 for connection in server.connections.values())
         parrot.gate.set()
         assert (await peer.answer())[1] == b"slow done"
         assert (await peer.answer())[1] == b"/a"
