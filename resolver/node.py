@@ -50,7 +50,7 @@ class Sockets(NamedTuple):
     handle_tcp: Listener
     dns_udp: socket.socket
     dns_tcp: Listener
-    http: socket.socket
+    http: Listener
 
 
 class Addresses(NamedTuple):
