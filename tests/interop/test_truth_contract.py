@@ -2,15 +2,17 @@
 
 import asyncio
 import sqlite3
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+import registry.database
 from registry.database import open_truth
 from registry.database.truth import FIRST_KEY, LAST_KEY, Entry, Reply, TokenRow, Truth
 from registry.service import Write
-from resolver.core.errors import ConflictError, StoreError
+from resolver.core.errors import ConfigError, ConflictError, StoreError
 from resolver.core.identifier import Identifier
 from resolver.table import Table
 from tests.support.registry import NAME, OPERATOR, URL, new_database, postgres_server, registry_config, root_service
@@ -225,6 +227,14 @@ async def test_a_file_that_is_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("hello " * 200)
     with pytest.raises(StoreError, match=r"text\.db"):
         await open_truth(str(tmp_path / "text.db"))
+
+
+async def test_without_its_driver_postgresql_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    monkeypatch.delitem(sys.modules, "registry.database.postgres", raising=False)
+    monkeypatch.delattr(registry.database, "postgres", raising=False)
+    with pytest.raises(ConfigError, match=r"waymark\[postgresql\]"):
+        await open_truth("postgresql://nobody@127.0.0.1:1/nothing")
 
 
 async def test_a_server_that_does_not_answer_is_a_store_error() -> None:
