@@ -60,6 +60,7 @@ DATA = [octets_of(name) for name in names("hs_admin", "hs_site")] + KEYS
 CREDENTIALS = [message.credential for message in map(decode_message, MESSAGES) if message.credential]
 ALL_CODES = set(map(int, Code))
 REQUEST = request("88.118/ABC", flags=QUERY_FLAGS | REQUEST_DIGEST)
+HASHED = b"88.118/\0" + bytes(range(32))
 
 
 def answer_to_the_request(octets: bytes) -> bytes:
@@ -170,7 +171,7 @@ def check(door: HandleDoor, packet: bytes, now: float) -> set[int]:
 def test_door_answers_or_drops_whatever_comes(door: HandleDoor) -> None:
     random = Random(SEED)
     good = [*MESSAGES, REQUEST, request("88.118/ABC", (1,), (b"URL", b"HS_SITE."), session_id=5)]
-    good += [request("88.118.8/X"), request("88.118/ABC", (7,))]
+    good += [request("88.118.8/X"), request("88.118/ABC", (7,)), request(HASHED)]
     codes: set[int] = set()
     for number in range(DOOR_INPUTS):
         packet = mutated(random, good)

@@ -3,6 +3,7 @@
 import unicodedata
 from hashlib import sha256
 
+import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -13,10 +14,13 @@ from resolver.core.owner import (
     LABEL_OCTETS_MAX,
     NAME_SERVER_LABEL,
     SIGNATURE_LABEL,
+    HashedName,
+    decode_name,
     digest_of,
     identifier_of,
     is_hashed,
     label_of,
+    name_of,
     owner_labels,
     suffix_of,
     zone_labels,
@@ -93,10 +97,42 @@ def test_a_name_leads_back_to_its_identifier(identifier: Identifier) -> None:
     if is_hashed(suffix):
         assert identifier_of(labels) is None
         assert digest_of(labels[0]) == sha256(suffix).digest()
+        asked = name_of(labels)
+        assert (asked is None) == identifier.is_prefix_record
+        assert asked is None or asked.is_answered_by(identifier)
     else:
-        assert identifier_of(labels) == identifier
+        assert identifier_of(labels) == name_of(labels) == identifier
         assert suffix_of(labels[0]) == suffix
         assert digest_of(labels[0]) is None
+
+
+@settings(max_examples=250, deadline=None)
+@given(neighbours(), st.booleans())
+def test_a_hashed_name_is_answered_by_one_identifier_and_equals_none(pair: tuple[Identifier, Identifier], lower: bool) -> None:
+    one, other = pair
+    suffix = one.key.partition(b"/")[2]
+    assume(not one.is_prefix_record)
+    asked = HashedName(one.prefix.lower() if lower else one.prefix, sha256(suffix).digest())
+    assert asked.is_answered_by(one) == is_hashed(suffix)
+    assert asked.is_answered_by(other) == (is_hashed(suffix) and one == other)
+    assert not asked.is_answered_by(asked)
+    assert decode_name(asked.key) == asked != one
+    assert decode_name(one.key) == one
+    with pytest.raises(IdentifierError):
+        Identifier.decode(asked.key)
+    with pytest.raises(IdentifierError):
+        Identifier.parse(asked.canonical)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.one_of(st.binary(max_size=60), st.builds(lambda a, b: a + b"/\0" + b, st.binary(max_size=8), st.binary(max_size=34))))
+def test_what_is_asked_for_is_read_or_refused(octets: bytes) -> None:
+    try:
+        name = decode_name(octets)
+    except IdentifierError:
+        return
+    assert decode_name(name.key) == name
+    assert isinstance(name, HashedName) == (b"\0" in octets.partition(b"/")[2])
 
 
 @settings(max_examples=150, deadline=None)

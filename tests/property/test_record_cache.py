@@ -1,5 +1,6 @@
 """The record cache against a model that forgets nothing, and the way down against the rule that it follows."""
 
+from hashlib import sha256
 from itertools import pairwise
 
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from resolver.core.errors import ReferralError
 from resolver.core.held import Held, Negative, RecordCache, hold
 from resolver.core.identifier import Identifier, parent_prefix, prefix_record, scope, signer
 from resolver.core.limits import Limits
+from resolver.core.owner import HashedName
 from resolver.core.record import Value
 from resolver.core.referral import check_referral, way
 from resolver.core.trust import Trusted
@@ -52,6 +54,16 @@ class CacheAgainstModel(RuleBasedStateMachine):
         self.cache.put_outage(name.suffix, self.now)
         assert self.cache.in_outage(name.suffix, self.now)
 
+    @rule(name=names)
+    def put_meant(self, name: Identifier) -> None:
+        asked = HashedName(name.prefix, sha256(name.suffix.encode()).digest())
+        assert self.cache.meant(asked) in (asked, name)
+        self.cache.put_meant(asked, name)
+        assert self.cache.meant(asked) == name
+        assert self.cache.get(asked.key, self.now) is None, "what it stands for is to be looked up"
+        assert self.cache.kept(asked.key, self.now) is None
+        assert self.cache.meant(name) == name
+
     @rule(seconds=st.integers(1, 80))
     def time_passes(self, seconds: int) -> None:
         self.now += seconds
@@ -82,7 +94,8 @@ TestCacheAgainstModel.settings = settings(max_examples=60, stateful_step_count=5
 
 labels = st.lists(st.sampled_from(["88", "118", "8", "a", "NA", "0"]), min_size=1, max_size=6)
 prefixes = labels.map(".".join).filter(lambda prefix: prefix not in ("0", "NA"))
-identifiers = st.one_of(prefixes.map(prefix_record), prefixes.map(lambda prefix: Identifier(prefix, "x")))
+hashed_names = prefixes.filter(lambda prefix: prefix.upper() != "0.NA").map(lambda prefix: HashedName(prefix, bytes(32)))
+identifiers = st.one_of(prefixes.map(prefix_record), prefixes.map(lambda prefix: Identifier(prefix, "x")), hashed_names)
 
 
 @settings(max_examples=300, deadline=None)

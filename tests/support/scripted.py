@@ -60,10 +60,11 @@ class Script:
     def passes(self, seconds: float) -> None:
         self.now += seconds
 
-    def start(self, name: str, **options: Any) -> Walk:
-        return Walk(Identifier.parse(name), self.root, self.cache, self.bounds, self.now, **options)
+    def start(self, name: str | Identifier, **options: Any) -> Walk:
+        identifier = Identifier.parse(name) if isinstance(name, str) else name
+        return Walk(identifier, self.root, self.cache, self.bounds, self.now, **options)
 
-    def walk(self, name: str, **options: Any) -> Resolution:
+    def walk(self, name: str | Identifier, **options: Any) -> Resolution:
         """A whole walk. `asked` is afterwards what it asked: "udp 1088 0.NA/88.118"."""
         self.asked = []
         walk = self.start(name, **options)
@@ -91,9 +92,10 @@ class Script:
         """What a node that homes these prefixes says: the record, no such identifier, the nearest delegation, or not mine."""
         at_root = PREFIX_AUTHORITY in homes
         if scope(identifier) in homes or (at_root and identifier.canonical == ANCHOR):
-            if identifier.key not in self.world.records:
-                return Told(100)
-            return Told(1, identifier, self.world.values(identifier.canonical))
+            for record in self.world.records.values():
+                if identifier.is_answered_by(record.identifier):
+                    return Told(1, record.identifier, self.world.values(record.identifier.canonical))
+            return Told(100)
         zone = scope(identifier)
         while zone not in (PREFIX_AUTHORITY, "0.0"):
             delegation = Identifier(PREFIX_AUTHORITY, zone)

@@ -1,6 +1,7 @@
 """The record cache: what a verified record becomes in it, and how long it lasts."""
 
 import tracemalloc
+from hashlib import sha256
 
 import pytest
 
@@ -8,6 +9,7 @@ from resolver.core import trust
 from resolver.core.held import Held, Negative, RecordCache, hold
 from resolver.core.identifier import Identifier
 from resolver.core.limits import Limits
+from resolver.core.owner import HashedName
 from resolver.core.record import TTL_ABSOLUTE, Reference, Value
 from resolver.core.wire.stored import ALL_PUBLIC, encode_stored, read_stored
 from resolver.core.wire.values import decode_values, encode_values
@@ -140,7 +142,7 @@ def test_one_record_cannot_drive_out_all_others(world: World) -> None:
     assert len(cache) == 1
 
 
-@pytest.mark.parametrize("shape", ["record", "many values", "references", "negative", "outage"])
+@pytest.mark.parametrize("shape", ["record", "many values", "references", "negative", "outage", "meant", "short meant"])
 def test_what_is_counted_is_what_is_taken(world: World, shape: str) -> None:
     """The bound is one of memory: what is counted is no less than what is taken, and not wildly more."""
     values = {
@@ -159,6 +161,12 @@ def test_what_is_counted_is_what_is_taken(world: World, shape: str) -> None:
                 cache.put_negative(name, f"88.101.{n}", NOW + n)
             elif shape == "outage":
                 cache.put_outage(f"127.0.0.{n} udp 2641 tcp 2641", NOW + n)
+            elif shape.endswith("meant"):
+                suffix = b"%061d" % n if shape == "short meant" else "长".encode() * 240 + b"%03d" % n
+                asked = HashedName("88.101.5", sha256(suffix).digest())
+                long = Identifier.decode(b"88.101.5/" + suffix)
+                assert asked.is_answered_by(long)
+                cache.put_meant(asked, long)
             else:
                 read = decode_values(encoded)
                 signature = Value(402, "HS_SIGNATURE.ED25519", bytes(bytearray(jws)), timestamp=NOW + n)
