@@ -23,7 +23,7 @@ from resolver.core.record import INDEX_PUBKEY
 from resolver.core.wire.stored import decode_stored
 from resolver.table import Homed
 
-_SIGNED_TOGETHER = 250
+_SIGNED_TOGETHER = 100  # fits the pipe to the signing process (64 KiB), so that it begins at once
 
 _log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from resolver.core.errors import StoreError
 from resolver.core.wire.framing import pack_data
 
 _U32 = Struct(">I")
-_IN_PLACE_MICROSECONDS = 2500  # what may be signed in the event loop at once
+_IN_PLACE_MICROSECONDS = 1000  # what may be signed in the event loop at once
 _ED25519_MICROSECONDS, _RSA_MICROSECONDS = 20, 210
 _END_SECONDS = 5
 
