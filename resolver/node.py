@@ -1,8 +1,8 @@
 """A node: one program at any depth of the tree. This file is the composition; a packet's way reads
 
-    datagram  -> server.udp   -> door.answer_datagram
-    message   -> server.tcp   -> door.answer_stream
-    request   -> server.http  -> door.answer
+    datagram  -> server.udp                            -> door.answer_datagram
+    message   -> server.tcp, server.message_connection -> door.answer_stream
+    request   -> server.tcp, server.http_connection    -> door.answer
     a door:      answer cache -> table.find, or on a recursive node the walk (resolution) -> encode -> answer cache
 
 and the doors (`doors.handle`, `doors.dns`, `doors.http`) share nothing but the `Desk`. The table moves on by itself: every few tens
@@ -33,7 +33,8 @@ from resolver.doors.handle import HandleDoor
 from resolver.doors.http import HttpDoor
 from resolver.metrics import Metrics, shared_cells
 from resolver.resolution import Resolver
-from resolver.server.http import HttpServer
+from resolver.server.http_connection import http_server
+from resolver.server.message_connection import message_server
 from resolver.server.tcp import Listener, StreamServer, bind_stream
 from resolver.server.udp import DatagramServer, bind_datagram
 from resolver.table import Table
@@ -76,12 +77,12 @@ class Worker:
         self.http = HttpDoor(self.desk, self._figures)
         self._refresh_seconds = bounds[limits.refresh_milliseconds] / 1000
         self._timer: asyncio.TimerHandle | None = None
-        self._streams: dict[str, StreamServer | HttpServer] = {
-            "handle": StreamServer(sockets.handle_tcp, "handle-tcp", self.handle, metrics, bounds),
-            "dns": StreamServer(sockets.dns_tcp, "dns-tcp", self.dns, metrics, bounds),
-            "http": HttpServer(sockets.http, self.http, metrics, bounds),
+        self._streams: dict[str, StreamServer] = {
+            "handle": message_server(sockets.handle_tcp, "handle-tcp", self.handle, metrics, bounds),
+            "dns": message_server(sockets.dns_tcp, "dns-tcp", self.dns, metrics, bounds),
+            "http": http_server(sockets.http, self.http, metrics, bounds),
         }
-        self._servers: tuple[DatagramServer | StreamServer | HttpServer, ...] = (
+        self._servers: tuple[DatagramServer | StreamServer, ...] = (
             DatagramServer(sockets.handle_udp, "handle-udp", self.handle.answer_datagram, metrics, bounds, _HANDLE_PIECE_OCTETS),
             DatagramServer(sockets.dns_udp, "dns-udp", self.dns.answer_datagram, metrics, bounds),
             *self._streams.values(),

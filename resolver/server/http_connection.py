@@ -11,15 +11,18 @@ import logging
 import os
 import select
 import socket
-from collections import OrderedDict
 from collections.abc import Coroutine
+from email.utils import formatdate
 from time import perf_counter, time
 from typing import Any, Protocol
 
 import httptools
 
+from resolver.core import limits
+from resolver.core.limits import Limits
 from resolver.doors.http_reply import Headers, HttpAnswer, HttpReply, problem
 from resolver.metrics import Metrics, cell
+from resolver.server.tcp import Connection, Listener, Source, StreamServer
 
 _READ_OCTETS = 65_536
 _HEAD_END = b"\r\n\r\n"
@@ -35,32 +38,39 @@ class AnsweringDoor(Protocol):
         ...
 
 
-class Host(Protocol):
-    """What a connection needs of the server that took it in."""
+class Http:
+    """What all connections of the door share: the door itself, the bounds of requests, the time of day."""
 
-    door: AnsweringDoor
-    metrics: Metrics
-    epoll: select.epoll
-    connections: "OrderedDict[int, HttpConnection]"
-    head_octets_max: int
-    body_octets_max: int
-    out_octets_max: int
-    idle_seconds: int
-    first_seconds: int
+    def __init__(self, door: AnsweringDoor, bounds: Limits) -> None:
+        self.door = door
+        self.head_octets_max = bounds[limits.http_head_octets]
+        self.body_octets_max = bounds[limits.http_body_octets]
+        self._date = (0, b"")
 
-    def dismiss(self, connection: "HttpConnection") -> None: ...
-
-    def date(self, now: float) -> bytes: ...
+    def date(self, now: float) -> bytes:
+        """The Date header line, made once a second."""
+        if self._date[0] != int(now):
+            self._date = int(now), f"Date: {formatdate(int(now), usegmt=True)}\r\n".encode()
+        return self._date[1]
 
 
-class HttpConnection:
-    """`deadline` ends it unless it is moved on. Its `on_` methods are what httptools calls back."""
+def http_server(listener: Listener, door: AnsweringDoor, metrics: Metrics, bounds: Limits) -> StreamServer:
+    """Serves one bound TCP socket through the HTTP door."""
+    http = Http(door, bounds)
 
-    def __init__(self, descriptor: int, server: Host, now: float) -> None:
-        self.descriptor = descriptor  # -1 once closed
-        self.deadline = now + server.first_seconds
+    def connect(descriptor: int, _source: Source, server: StreamServer, now: float) -> Connection:
+        return HttpConnection(descriptor, server, http, now)
+
+    return StreamServer(listener, "http", connect, metrics, bounds)
+
+
+class HttpConnection(Connection):
+    """Its `on_` methods are what httptools calls back."""
+
+    def __init__(self, descriptor: int, server: StreamServer, http: Http, now: float) -> None:
+        super().__init__(descriptor, server, now)
+        self._http = http
         self.waiting: asyncio.Task[None] | None = None  # an answer that waits for other servers; nothing is parsed meanwhile
-        self._server = server
         self._parser = httptools.HttpRequestParser(self)
         self._buffer = b""
         self._out = b""
@@ -93,7 +103,7 @@ class HttpConnection:
             return
         if self._ending:
             self._discarded += len(octets)
-            if self._discarded > self._server.body_octets_max:
+            if self._discarded > self._http.body_octets_max:
                 self.close()
             return
         fresh = not self._buffer
@@ -101,7 +111,7 @@ class HttpConnection:
         if self.waiting is None:
             self._work(now)
             if fresh and self._buffer:  # a request has begun, and has so long to become whole
-                self.deadline = min(self.deadline, now + self._server.first_seconds)
+                self.deadline = min(self.deadline, now + self.server.first_seconds)
         else:
             self._watch()
 
@@ -114,18 +124,14 @@ class HttpConnection:
         if self.waiting is not None:
             return  # a walk has a deadline of its own
         if self._buffer and not self._ending and not self._out:
-            self._refuse(408, f"the head of this request was not whole within {self._server.first_seconds} s", now)
+            self._refuse(408, f"the head of this request was not whole within {self.server.first_seconds} s", now)
             self._flush(now)
         else:
             self.close()
 
     def close(self) -> None:
-        """Ends the connection at once, whatever is still to be read or written."""
-        if self.descriptor >= 0:
-            self._server.dismiss(self)
-            os.close(self.descriptor)  # epoll forgets a closed descriptor by itself
-            self.descriptor = -1
-            self._ending = True
+        super().close()
+        self._ending = True
 
     # ---- httptools calls
 
@@ -151,24 +157,24 @@ class HttpConnection:
                 self._buffer = self._buffer.lstrip(b"\r\n")
                 continue
             end = self._buffer.find(_HEAD_END) + len(_HEAD_END)
-            if not len(_HEAD_END) <= end <= self._server.head_octets_max:
+            if not len(_HEAD_END) <= end <= self._http.head_octets_max:
                 self._check_beginning(now)
                 break
             head, self._buffer = self._buffer[:end], self._buffer[end:]
             self._request(head, now)
             answered += 1
-            if len(self._out) >= self._server.out_octets_max:
+            if len(self._out) >= self.server.out_octets_max:
                 self._flush(now)
                 if self._out:
                     break
         self._flush(now)
         if answered:
-            self._server.metrics.observe("http", (perf_counter() - started) / answered, answered)
+            self.server.metrics.observe("http", (perf_counter() - started) / answered, answered)
 
     def _check_beginning(self, now: float) -> None:
         """Refuses what can never become a request, or would be too long a one."""
         line = self._buffer.partition(b"\n")[0]
-        bound = self._server.head_octets_max
+        bound = self._http.head_octets_max
         if not self._buffer[:1].isalpha():
             self._refuse(400, "this is not HTTP: a request starts with a method such as GET (plain text, not TLS)", now)
         elif line != self._buffer and (not line.endswith(b"\r") or line.count(b" ") != 2):
@@ -200,7 +206,7 @@ class HttpConnection:
             self._keep = False
         tail = _CLOSE if not self._keep else _KEEP_OLD if old else _KEEP
         try:
-            answer = self._server.door.answer(method, self._target, headers, now)
+            answer = self._http.door.answer(method, self._target, headers, now)
         except Exception as error:
             answer = self._broken(method, error)
         if isinstance(answer, HttpReply):
@@ -215,40 +221,40 @@ class HttpConnection:
         except Exception as error:
             ready = self._broken(method, error)
         self.waiting = None
-        if self.descriptor < 0:
+        if self.is_closed:
             return  # the peer went away meanwhile
         now = time()
         self._send(ready, method, tail, now)
-        self._server.metrics.observe("http", perf_counter() - started)
+        self.server.metrics.observe("http", perf_counter() - started)
         self._work(now)
 
     def _broken(self, method: bytes, error: Exception) -> HttpReply:
         """The answer to a request that a bug of ours could not answer."""
         log.error("%s %.200r broke the door", method, self._target, exc_info=error)
-        self._server.metrics.cells[_FAILED] += 1
+        self.server.metrics.cells[_FAILED] += 1
         return problem(500, "something broke here; the log of this node says what")
 
     def _refuse(self, status: int, detail: str, now: float) -> None:
-        self._server.metrics.cells[_MALFORMED] += 1
+        self.server.metrics.cells[_MALFORMED] += 1
         self._send(problem(status, detail), b"GET", _CLOSE, now)
 
     # ---- writing and ending
 
     def _send(self, answer: HttpReply, method: bytes, tail: bytes, now: float) -> None:
         """Puts an answer behind those that wait to be written; `_flush` writes."""
-        whole = b"".join((answer.head, self._server.date(now), tail, b"" if method == b"HEAD" else answer.body))
+        whole = b"".join((answer.head, self._http.date(now), tail, b"" if method == b"HEAD" else answer.body))
         self._out = self._out + whole if self._out else whole
         if tail is _CLOSE:
             self._ending = True
             self._lingering = bool(self._buffer) or not self._complete
             self._buffer = b""
-            self.deadline = now + self._server.first_seconds
+            self.deadline = now + self.server.first_seconds
         else:
-            self.deadline = now + (self._server.first_seconds if self._buffer else self._server.idle_seconds)
-            self._server.connections.move_to_end(self.descriptor)
+            self.deadline = now + (self.server.first_seconds if self._buffer else self.server.idle_seconds)
+            self.server.connections.move_to_end(self.descriptor)
 
     def _flush(self, now: float) -> None:
-        if self.descriptor < 0:
+        if self.is_closed:
             return
         if self._out:
             try:
@@ -261,14 +267,14 @@ class HttpConnection:
             self._out = self._out[written:]
             if self._out:
                 if self._interest != select.EPOLLOUT or written:  # so long to read on, from each time that it did
-                    self.deadline = now + self._server.first_seconds
+                    self.deadline = now + self.server.first_seconds
             elif self._ending:
                 self._part()
             elif self._interest == select.EPOLLOUT:  # it has read everything at last
-                self.deadline = now + (self._server.first_seconds if self._buffer else self._server.idle_seconds)
+                self.deadline = now + (self.server.first_seconds if self._buffer else self.server.idle_seconds)
         if not self._out and self._peer_ended and self.waiting is None:
             self.close()
-        elif self.descriptor >= 0:
+        elif not self.is_closed:
             self._watch()
 
     def _part(self) -> None:
@@ -288,10 +294,10 @@ class HttpConnection:
         """Tells epoll what to wait for: room to write, or else octets to read, unless there are enough of them already."""
         if self._out:
             interest = select.EPOLLOUT
-        elif self._peer_ended or (self.waiting is not None and len(self._buffer) > self._server.head_octets_max):
+        elif self._peer_ended or (self.waiting is not None and len(self._buffer) > self._http.head_octets_max):
             interest = 0
         else:
             interest = select.EPOLLIN
         if interest != self._interest:
             self._interest = interest
-            self._server.epoll.modify(self.descriptor, interest)
+            self.server.epoll.modify(self.descriptor, interest)

@@ -1,13 +1,13 @@
-"""A stream door's loop: accept, cut the stream into messages, answer each, keep the connection until the peer or a bound ends it.
+"""The loop of a stream door: accepts connections, lets each read and write when it can, ends those that use up their time.
 
-Clients of one dialect open a connection for each request, those of the other keep a pool open for minutes; both are common,
-so both must be cheap. asyncio's transports cost more than the answer: instead all connections of a door hang on one epoll of
-their own, whose descriptor is all that the event loop sees, and are read and written as plain descriptors: a socket object for
-each would cost more than a system call. TCP_DEFER_ACCEPT lets a connection appear once its request is there.
+Clients of one Handle dialect open a connection for each request, those of the other keep a pool open for minutes; both are common,
+so both must be cheap. asyncio's transports cost more than the answer: instead all connections of a door hang on one epoll of their
+own, whose descriptor is all that the event loop sees, and are read and written as plain descriptors: a socket object for each would
+cost more than a system call. TCP_DEFER_ACCEPT lets a connection appear once its request is there.
 
-Bounds: connections (the one longest without a whole message goes first), time to the first whole message and between messages,
-answers that the peer leaves unread: no further message of its is answered until it has read them. Bytes that can never become a
-message get the door's refusal, then the end.
+What is said on a connection is the matter of its kind: `message_connection` for Handle and DNS, `http_connection` for HTTP.
+
+Bounds: the number of connections (the one longest without a whole request goes first), and the time of each (`deadline`).
 """
 
 import asyncio
@@ -15,56 +15,66 @@ import logging
 import os
 import select
 import socket
+from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Coroutine
+from collections.abc import Callable
 from contextlib import suppress
-from time import perf_counter, time
-from typing import Any, Protocol
+from time import time
+from typing import Any
 
 from resolver.core import limits
-from resolver.core.errors import FormatError
 from resolver.core.limits import Limits
-from resolver.doors import Ready, Reply
-from resolver.metrics import Metrics, cell
+from resolver.metrics import Metrics
 from resolver.server.udp import bound
 
-_READ_OCTETS = 65_536
 _BURST = 64
 _BACKLOG = 1024
 _DEFER_SECONDS = 5
-_SWEEP_SECONDS = 1.0
+_SWEEP_SECONDS = 0.5
+
+Source = tuple[Any, ...]  # what accept returns: host, port, and for IPv6 two more
 
 log = logging.getLogger("waymark.tcp")
 
 
-class StreamDoor(Protocol):
-    def answer_stream(self, message: bytes, source: tuple[Any, ...], now: float) -> Reply: ...
+class Connection(ABC):
+    """One accepted connection. `deadline` (seconds since 1970) ends it unless it is moved on."""
 
-    def message_octets(self, buffer: bytes) -> int:
-        """Octets of the first message in `buffer`, 0 while unknown. Raises FormatError if it can never be one."""
-        ...
+    __slots__ = ("deadline", "descriptor", "server")
 
-
-class Connection:
-    """One accepted connection. `deadline` ends it unless a whole message arrives before."""
-
-    __slots__ = ("blocked", "buffer", "deadline", "descriptor", "ending", "out", "source", "waiting")
-
-    def __init__(self, descriptor: int, source: tuple[Any, ...], deadline: float) -> None:
+    def __init__(self, descriptor: int, server: "StreamServer", now: float) -> None:
         self.descriptor = descriptor  # -1 once closed
-        self.source = source
-        self.deadline = deadline
-        self.buffer = b""
-        self.out = b""
-        self.blocked = False  # the kernel takes no more of `out`; nothing is read meanwhile
-        self.waiting = 0  # answers that wait for other servers
-        self.ending = False  # nothing more is read; the connection ends when `out` and `waiting` are empty
+        self.server = server
+        self.deadline = now + server.first_seconds
+
+    @abstractmethod
+    def readable(self, now: float) -> None:
+        """There is something to read, or the end."""
+
+    @abstractmethod
+    def writable(self, now: float) -> None:
+        """There is room to write again."""
+
+    @abstractmethod
+    def overdue(self, now: float) -> None:
+        """The deadline has passed."""
+
+    @property
+    def is_closed(self) -> bool:
+        return self.descriptor < 0
+
+    def close(self) -> None:
+        """Ends the connection at once, whatever is still to be read or written."""
+        if self.descriptor >= 0:
+            del self.server.connections[self.descriptor]
+            os.close(self.descriptor)  # epoll forgets a closed descriptor by itself
+            self.descriptor = -1
 
 
 class Listener(socket.socket):
     """A listening socket that gives away plain descriptors."""
 
-    def take(self) -> tuple[int, tuple[Any, ...]]:
+    def take(self) -> tuple[int, Source]:
         """The next connection, not blocking, and its source. Raises BlockingIOError when there is none, OSError as `accept`."""
         descriptor, source = self._accept()  # type: ignore[attr-defined]  # what `accept` calls before it makes an object
         os.set_blocking(descriptor, False)
@@ -72,216 +82,97 @@ class Listener(socket.socket):
 
 
 class StreamServer:
-    """Serves one listening TCP socket through a door."""
+    """Serves one TCP socket, bound but not yet listening. `connect` makes the connection for a descriptor and its source."""
 
-    def __init__(self, listener: Listener, name: str, door: StreamDoor, metrics: Metrics, bounds: Limits) -> None:
-        self._listener = listener
-        self._name = name
-        self._door = door
-        self._metrics = metrics
+    def __init__(
+        self,
+        listener: Listener,
+        name: str,
+        connect: "Callable[[int, Source, StreamServer, float], Connection]",
+        metrics: Metrics,
+        bounds: Limits,
+    ) -> None:
+        self.name = name  # of the door, in metrics and log
+        self.metrics = metrics
+        self.epoll = select.epoll()
+        self.connections: OrderedDict[int, Connection] = OrderedDict()  # the longest without a whole request first
+        self.idle_seconds = bounds[limits.connection_idle_seconds]
+        self.first_seconds = bounds[limits.connection_first_seconds]
+        self.out_octets_max = bounds[limits.connection_out_octets]
+        self.waiting_max = bounds[limits.recursion_waiters]
         self._connections_max = bounds[limits.connections]
-        self._idle_seconds = bounds[limits.connection_idle_seconds]
-        self._first_seconds = bounds[limits.connection_first_seconds]
-        self._out_octets_max = bounds[limits.connection_out_octets]
-        self._waiting_max = bounds[limits.recursion_waiters]
-        self._failed = cell("query", name, "failed")
-        self._dropped = cell("query", name, "dropped")
-        self._epoll = select.epoll()
-        self._connections: OrderedDict[int, Connection] = OrderedDict()  # the longest without a whole message first
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._connect = connect
+        self._listener = listener
         self._sweeper: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._connections)
+        return len(self.connections)
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
 
     def start(self) -> None:
         self._listener.setblocking(False)
         with suppress(OSError):
             self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _DEFER_SECONDS)
         self._listener.listen(_BACKLOG)
-        self._epoll.register(self._listener.fileno(), select.EPOLLIN)
+        self.epoll.register(self._listener.fileno(), select.EPOLLIN)
         loop = asyncio.get_running_loop()
-        loop.add_reader(self._epoll.fileno(), self._events)
+        loop.add_reader(self.epoll.fileno(), self._events)
         self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep)
 
     def close(self) -> None:
         if self._sweeper is not None:
             self._sweeper.cancel()
-        asyncio.get_running_loop().remove_reader(self._epoll.fileno())
-        for task in self._tasks:
-            task.cancel()
-        for connection in list(self._connections.values()):
-            self._end(connection)
-        self._epoll.close()
+        asyncio.get_running_loop().remove_reader(self.epoll.fileno())
+        for connection in list(self.connections.values()):
+            connection.close()
+        self.epoll.close()
         self._listener.close()
 
-    # ---- events
+    def admit(self, descriptor: int, source: Source, now: float) -> Connection:
+        """Takes in a connection, not blocking, and lets the one longest without a whole request go if there are too many."""
+        self._make_room(self._connections_max)
+        connection = self._connect(descriptor, source, self, now)
+        self.connections[descriptor] = connection
+        self.epoll.register(descriptor, select.EPOLLIN)
+        return connection
 
     def _events(self) -> None:
-        now, started = time(), perf_counter()
-        answered = 0
-        for descriptor, event in self._epoll.poll(0, _BURST):
-            connection = self._connections.get(descriptor)
+        now = time()
+        for descriptor, event in self.epoll.poll(0, _BURST):
+            connection = self.connections.get(descriptor)
             if connection is None:
                 if descriptor == self._listener.fileno():
-                    answered += self._accept(now)
+                    self._accept(now)
             elif event & (select.EPOLLHUP | select.EPOLLERR):
-                self._end(connection)
+                connection.close()
             elif event & select.EPOLLOUT:
-                self._flush(connection)
-                if not connection.blocked:
-                    answered += self._work(connection, now)
+                connection.writable(now)
             else:
-                answered += self._read(connection, now)
-        if answered:
-            self._metrics.observe(self._name, (perf_counter() - started) / answered, answered)
+                connection.readable(now)
 
-    def _accept(self, now: float) -> int:
-        answered = 0
+    def _accept(self, now: float) -> None:
         for _ in range(_BURST):
             try:
                 descriptor, source = self._listener.take()
             except BlockingIOError:
-                break
+                return
             except OSError as error:  # the peer is gone again; or descriptors ran out, and one has to make room
-                log.warning("%s door: no connection accepted: %s", self._name, error)
+                log.warning("%s door: no connection accepted: %s", self.name, error)
                 self._make_room(1)
-                break
-            self._make_room(self._connections_max)
-            connection = Connection(descriptor, source, now + self._first_seconds)
-            self._connections[descriptor] = connection
-            self._epoll.register(descriptor, select.EPOLLIN)
-            answered += self._read(connection, now)
-        return answered
-
-    def _read(self, connection: Connection, now: float) -> int:
-        """Reads what is there and answers every whole message in it. Returns how many."""
-        try:
-            octets = os.read(connection.descriptor, _READ_OCTETS)
-        except BlockingIOError:
-            return 0
-        except OSError:
-            self._end(connection)
-            return 0
-        if not octets:  # the peer has said all it wanted to, but may still read
-            connection.ending = True
-            if connection.out or connection.waiting:
-                self._epoll.modify(connection.descriptor, select.EPOLLOUT if connection.blocked else 0)
-            else:
-                self._end(connection)
-            return 0
-        connection.buffer = connection.buffer + octets if connection.buffer else octets
-        return self._work(connection, now)
-
-    def _work(self, connection: Connection, now: float) -> int:
-        """Answers the whole messages that were read, as long as the peer reads the answers. Returns how many."""
-        answered = 0
-        while self._take_message(connection, now):
-            answered += 1
-            if len(connection.out) >= self._out_octets_max:
-                self._flush(connection)
-                if connection.blocked:
-                    break
-        if answered and not connection.ending:
-            connection.deadline = now + (self._first_seconds if connection.buffer else self._idle_seconds)
-            self._connections.move_to_end(connection.descriptor)
-        self._flush(connection)
-        return answered
-
-    def _take_message(self, connection: Connection, now: float) -> bool:
-        """Answers the first message in the buffer, if it is whole."""
-        buffer = connection.buffer
-        if not buffer or connection.ending:
-            return False
-        try:
-            needed = self._door.message_octets(buffer)
-        except FormatError:  # the door's answer to all of it is a refusal
-            self._answer(connection, buffer, now)
-            connection.ending = True
-            return False
-        if not 0 < needed <= len(buffer):
-            return False
-        connection.buffer = buffer[needed:]
-        self._answer(connection, buffer[:needed], now)
-        return True
-
-    def _answer(self, connection: Connection, message: bytes, now: float) -> None:
-        try:
-            reply = self._door.answer_stream(message, connection.source, now)
-        except Exception:
-            self._metrics.cells[self._failed] += 1
-            log.exception("a message of %d octets from %s broke the %s door", len(message), connection.source[0], self._name)
-            connection.ending = True
-            return
-        if type(reply) is bytes:
-            connection.out = connection.out + reply if connection.out else reply
-        elif type(reply) is tuple:
-            connection.out += b"".join(reply)
-        elif reply is None:
-            connection.ending = True
-        else:
-            assert asyncio.iscoroutine(reply)
-            if connection.waiting >= self._waiting_max:
-                reply.close()
-                self._metrics.cells[self._dropped] += 1
-                connection.ending = True
                 return
-            connection.waiting += 1
-            task = asyncio.get_running_loop().create_task(self._answer_later(connection, reply))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _answer_later(self, connection: Connection, reply: Coroutine[Any, Any, Ready]) -> None:
-        started = perf_counter()
-        try:
-            ready = await reply
-            connection.out += ready if isinstance(ready, bytes) else b"".join(ready or ())
-            connection.ending |= len(connection.out) > 2 * self._out_octets_max
-        except Exception:
-            self._metrics.cells[self._failed] += 1
-            log.exception("a question from %s broke the %s door", connection.source[0], self._name)
-            connection.ending = True
-        connection.waiting -= 1
-        self._flush(connection)
-        self._metrics.observe(self._name, perf_counter() - started)
-
-    # ---- writing and ending
-
-    def _flush(self, connection: Connection) -> None:
-        if connection.descriptor < 0:
-            return
-        if connection.out:
-            try:
-                connection.out = connection.out[os.write(connection.descriptor, connection.out) :]
-            except BlockingIOError:
-                pass
-            except OSError:
-                self._end(connection)
-                return
-        blocked = bool(connection.out)
-        if blocked != connection.blocked:
-            connection.blocked = blocked
-            wanted = select.EPOLLOUT if blocked else 0 if connection.ending else select.EPOLLIN
-            self._epoll.modify(connection.descriptor, wanted)
-        if connection.ending and not connection.out and not connection.waiting:
-            self._end(connection)
-
-    def _end(self, connection: Connection) -> None:
-        if connection.descriptor < 0:
-            return
-        del self._connections[connection.descriptor]
-        os.close(connection.descriptor)  # epoll forgets a closed descriptor by itself
-        connection.descriptor = -1
-        connection.ending = True
+            self.admit(descriptor, source, now).readable(now)
 
     def _make_room(self, connections_max: int) -> None:
-        if len(self._connections) >= connections_max:
-            self._end(next(iter(self._connections.values())))
+        if len(self.connections) >= connections_max:
+            next(iter(self.connections.values())).close()
 
     def _sweep(self) -> None:
         now = time()
-        for connection in [c for c in self._connections.values() if c.deadline < now and not c.waiting]:
-            self._end(connection)
+        for connection in [connection for connection in self.connections.values() if connection.deadline < now]:
+            connection.overdue(now)
         self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
 
 

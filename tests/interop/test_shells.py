@@ -13,6 +13,7 @@ from resolver.core.errors import FormatError
 from resolver.core.limits import Limits
 from resolver.doors import Ready, Reply
 from resolver.metrics import Metrics
+from resolver.server.message_connection import message_server
 from resolver.server.tcp import StreamServer, bind_stream
 from resolver.server.udp import DatagramServer, bind_datagram
 
@@ -54,7 +55,7 @@ class Parrot:
 async def stream(door: Parrot, **bounds: int) -> AsyncIterator[tuple[StreamServer, int]]:
     listener = bind_stream("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    server = StreamServer(listener, "handle-tcp", door, Metrics(), Limits(bounds))
+    server = message_server(listener, "handle-tcp", door, Metrics(), Limits(bounds))
     server.start()
     yield server, port
     server.close()

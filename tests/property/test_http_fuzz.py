@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from resolver.core.errors import FormatError
 from resolver.core.identifier import Identifier
 from resolver.doors.http_target import read_target, stored_key
-from resolver.server.http import HttpServer
+from resolver.server.http_connection import HttpConnection
+from resolver.server.tcp import StreamServer
 from tests.support.http_node import PRODUCT, http_node
 
 INPUTS = 20_000
@@ -94,11 +95,12 @@ async def test_any_octets_get_proper_answers(tmp_path: Path, caplog: pytest.LogC
     assert statuses[400] > 2000
 
 
-async def feed(server: HttpServer, octets: bytes, dice: random.Random) -> list[int]:
+async def feed(server: StreamServer, octets: bytes, dice: random.Random) -> list[int]:
     """The statuses of the answers to `octets`, sent in one or two pieces."""
     here, there = socket.socketpair()
     here.setblocking(False)
-    connection = server.admit(here.detach(), 1_800_000_000.0)
+    connection = server.admit(here.detach(), ("127.0.0.1", 1), 1_800_000_000.0)
+    assert isinstance(connection, HttpConnection)
     cut = dice.randrange(len(octets)) if octets and dice.random() < 0.3 else 0
     with there:
         for piece in (octets[:cut], octets[cut:]):

@@ -17,7 +17,8 @@ from resolver.core.record import Value
 from resolver.desk import Desk, Recursion
 from resolver.doors.dns import DnsDoor
 from resolver.metrics import Metrics
-from resolver.server.tcp import StreamServer, bind_stream
+from resolver.server.message_connection import message_server
+from resolver.server.tcp import bind_stream
 from resolver.server.udp import DatagramServer, bind_datagram
 from resolver.table import Table
 from tests.support.world import World, site
@@ -165,7 +166,7 @@ async def served(door: DnsDoor) -> AsyncIterator[int]:
     port = int(stream.getsockname()[1])
     servers = (
         DatagramServer(bind_datagram("127.0.0.1", port), "dns-udp", door.answer_datagram, metrics, bounds),
-        StreamServer(stream, "dns-tcp", door, metrics, bounds),
+        message_server(stream, "dns-tcp", door, metrics, bounds),
     )
     for server in servers:
         server.start()

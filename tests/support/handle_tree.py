@@ -16,7 +16,8 @@ from resolver.desk import Desk
 from resolver.doors.handle import HandleDoor
 from resolver.metrics import Metrics
 from resolver.resolution import Resolver
-from resolver.server.tcp import Listener, StreamServer, bind_stream
+from resolver.server.message_connection import message_server
+from resolver.server.tcp import Listener, bind_stream
 from resolver.server.udp import DatagramServer, bind_datagram
 from tests.support.dns import node
 from tests.support.world import World
@@ -35,7 +36,7 @@ class HandleNode:
         bounds = desk.config.limits
         self._servers = (
             DatagramServer(sockets[0], "handle-udp", self.door.answer_datagram, desk.metrics, bounds),
-            StreamServer(sockets[1], "handle-tcp", self.door, desk.metrics, bounds),
+            message_server(sockets[1], "handle-tcp", self.door, desk.metrics, bounds),
         )
         self._running = False
 

@@ -12,8 +12,8 @@ from resolver.core.wire.admin import Admin, encode_admin
 from resolver.desk import Desk
 from resolver.doors.http import HttpDoor
 from resolver.metrics import Metrics
-from resolver.server.http import HttpServer
-from resolver.server.tcp import bind_stream
+from resolver.server.http_connection import http_server
+from resolver.server.tcp import StreamServer, bind_stream
 from resolver.table import Table
 from tests.support.recursion import WorldRecursion
 from tests.support.world import World, site
@@ -30,7 +30,7 @@ class HttpNode(NamedTuple):
     recursion: WorldRecursion
     desk: Desk
     door: HttpDoor
-    server: HttpServer
+    server: StreamServer
 
     @property
     def url(self) -> str:
@@ -84,7 +84,7 @@ async def http_node(folder: Path, world: World | None = None, role: str = "secon
     desk = Desk(config, site(2642, 8001), table, recursion, Metrics(), lambda: float(world.now))
     door = HttpDoor(desk)
     listener = bind_stream("127.0.0.1", 0)
-    server = HttpServer(listener, door, desk.metrics, limits)
+    server = http_server(listener, door, desk.metrics, limits)
     server.start()
     try:
         yield HttpNode(listener.getsockname()[1], world, recursion, desk, door, server)
