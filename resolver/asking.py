@@ -11,18 +11,25 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 import aiohttp
-import dnslib
 
-from resolver.core.errors import FormatError, UnreachableError, WaymarkError
+from resolver.core.errors import ConfigError, FormatError, UnreachableError, WaymarkError
 from resolver.core.identifier import Identifier, fold_prefix
 from resolver.core.message import Answer, Failed, NotFound, Query
-from resolver.core.owner import label_of, zone_labels
+from resolver.core.owner import owner_labels
 from resolver.core.trust import Reason, Verdict
+from resolver.core.wire import dns
+from resolver.core.wire.dns import encode_name
 from resolver.core.wire.json import values_from_json
+from resolver.core.wire.txt import read_txt
+from resolver.dns_client import ask_dns
 from resolver.resolution import Resolution, Resolver, Step
 
 _SECONDS = 5.0
 _ANSWER_OCTETS_MAX = 4 * 2**20
+_RCODES = {
+    dns.NOERROR: "NOERROR", dns.FORMERR: "FORMERR", dns.SERVFAIL: "SERVFAIL", dns.NXDOMAIN: "NXDOMAIN", dns.NOTIMP: "NOTIMP",
+    dns.REFUSED: "REFUSED",
+}  # fmt: skip
 
 
 class Asked(NamedTuple):
@@ -63,26 +70,30 @@ async def over_http(resolver: Resolver, identifier: Identifier, at: tuple[str, i
 
 
 async def over_dns(resolver: Resolver, identifier: Identifier, at: tuple[str, int], apex: str) -> Resolution:
-    """Asks for the TXT records of the owner name, and compares them with the verified record."""
+    """Asks for the TXT records of the owner name, and compares them with the verified record. Raises ConfigError for the apex."""
     asked = Asked(f"dns {at[0]}:{at[1]}", time.perf_counter())
-    name = owner_name(identifier, apex)
+    name, labels = owner_name(identifier, apex), _labels(identifier, apex)
     try:
-        reply = await _dns_exchange(name, at)
-    except (OSError, TimeoutError, dnslib.DNSError) as error:
-        return _failed(asked, identifier, UnreachableError(f"{asked.server} does not answer: {error or type(error).__name__}"))
-    said = dnslib.RCODE.get(reply.header.rcode)
-    told = {item for rr in reply.rr if rr.rtype == dnslib.QTYPE.TXT and (item := _told(rr.rdata.data)) is not None}
-    step = asked.step(f"TXT {name}", f"{said}, {len(told)} value(s)")
-    if reply.header.rcode == dnslib.RCODE.NXDOMAIN:
+        encode_name(labels)
+    except FormatError as error:
+        raise ConfigError(f"--apex {apex!r} makes no DNS name: {error}") from None
+    try:
+        reply = await ask_dns(labels, dns.TXT, at, _SECONDS)
+        shown = [read_txt(rr.rdata, rr.ttl) for rr in reply.records if rr.type == dns.TXT and rr.owner == reply.question]
+    except (UnreachableError, FormatError) as error:
+        return _failed(asked, identifier, error)
+    said = _RCODES.get(reply.rcode, f"response code {reply.rcode}")
+    step = asked.step(f"TXT {name}", f"{said}, {len(shown)} value(s)")
+    if reply.rcode == dns.NXDOMAIN:
         verdict = Verdict(False, "no-such-identifier", f"{name} does not exist")
         return Resolution(NotFound(fold_prefix(identifier.prefix)), verdict, (), (step,))
-    if reply.header.rcode != dnslib.RCODE.NOERROR or not told:
+    if reply.rcode != dns.NOERROR or not shown:
         return _failed(asked, identifier, UnreachableError(f"{asked.server}: {said} for {name}, and no value"))
     found = await resolver.resolve(Query(identifier))
     found = found._replace(steps=(step, *found.steps))
     if not (isinstance(found.outcome, Answer) and found.verdict.verified):
         return found
-    true = {(value.index, value.type, value.data) for value in found.chain[0].values}
+    told, true = ({(value.index, value.type, value.data) for value in values} for values in (shown, found.chain[0].values))
     if told != true:
         index = min(told ^ true)[0]
         text = f"what {asked.server} says of value {index} is not what the verified record says"
@@ -92,33 +103,11 @@ async def over_dns(resolver: Resolver, identifier: Identifier, at: tuple[str, in
 
 def owner_name(identifier: Identifier, apex: str) -> str:
     """The DNS name of an identifier: see `core.owner`."""
-    prefix, _, suffix = identifier.canonical.partition("/")
-    labels = [label_of(suffix.encode()), *zone_labels(prefix)]
-    return ".".join(label.decode() for label in labels) + "." + apex.strip(".") + "."
+    return b".".join(_labels(identifier, apex)).decode() + "."
 
 
-def _told(strings: list[bytes]) -> tuple[int, str, bytes] | None:
-    """Index, type and data of a TXT record; None if it is not one of ours."""
-    index, space, type_ = strings[0].partition(b" ") if strings else (b"", b"", b"")
-    if not space or not index.isdigit():
-        return None
-    return int(index), type_.decode("utf-8", "replace"), b"".join(strings[1:])
-
-
-async def _dns_exchange(name: str, at: tuple[str, int]) -> dnslib.DNSRecord:
-    """One TXT question: UDP, and TCP if the answer does not fit. Raises OSError, TimeoutError or DNSError."""
-    question = dnslib.DNSRecord.question(name, "TXT")
-    question.add_ar(dnslib.EDNS0(udp_len=1232))
-
-    def exchange() -> dnslib.DNSRecord:
-        reply = dnslib.DNSRecord.parse(question.send(at[0], at[1], timeout=_SECONDS))
-        if reply.header.tc:
-            reply = dnslib.DNSRecord.parse(question.send(at[0], at[1], tcp=True, timeout=_SECONDS))
-        if reply.header.id != question.header.id:
-            raise dnslib.DNSError("the answer is to another question")
-        return reply
-
-    return await asyncio.to_thread(exchange)
+def _labels(identifier: Identifier, apex: str) -> list[bytes]:
+    return [*owner_labels(identifier), *apex.strip(".").lower().encode().split(b".")]
 
 
 def _json(octets: bytes) -> dict[str, object]:

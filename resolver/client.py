@@ -82,7 +82,7 @@ class Client:
                     loop.remove_reader(descriptor)
                     return
 
-        with _socket(endpoint, socket.SOCK_DGRAM) as sock:
+        with open_socket(endpoint, socket.SOCK_DGRAM) as sock:
             descriptor = sock.fileno()
             sock.connect((endpoint.address, endpoint.port))
             loop.add_reader(descriptor, readable)
@@ -102,26 +102,26 @@ class Client:
 
     async def _over_tcp(self, exchange: Exchange, endpoint: Endpoint, patience: float) -> Told:
         loop = asyncio.get_running_loop()
-        with _socket(endpoint, socket.SOCK_STREAM) as sock:
+        with open_socket(endpoint, socket.SOCK_STREAM) as sock:
             try:
                 async with asyncio.timeout(patience):
                     await loop.sock_connect(sock, (endpoint.address, endpoint.port))
                     await loop.sock_sendall(sock, exchange.request)
-                    envelope = await _receive(sock, ENVELOPE_OCTETS, endpoint)
-                    message = await _receive(sock, decode_envelope(envelope).length, endpoint)
+                    envelope = await receive(sock, ENVELOPE_OCTETS, endpoint)
+                    message = await receive(sock, decode_envelope(envelope).length, endpoint)
             except TimeoutError:
                 raise UnreachableError(f"{endpoint} did not answer within {patience:.2g} s") from None
         return exchange.take_message(envelope + message, self._clock())
 
 
-def _socket(endpoint: Endpoint, kind: int) -> socket.socket:
+def open_socket(endpoint: Endpoint, kind: int) -> socket.socket:
     """A socket that does not block, of the family of the address; not yet connected."""
     sock = socket.socket(socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET, kind)
     sock.setblocking(False)
     return sock
 
 
-async def _receive(sock: socket.socket, octets: int, endpoint: Endpoint) -> bytes:
+async def receive(sock: socket.socket, octets: int, endpoint: Endpoint) -> bytes:
     """Exactly `octets` octets, which the caller has bounded."""
     loop = asyncio.get_running_loop()
     received = bytearray()

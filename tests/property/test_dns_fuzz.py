@@ -12,7 +12,7 @@ from resolver.core import limits
 from resolver.core.errors import FormatError, LimitError
 from resolver.core.record import Value
 from resolver.core.wire import dns
-from resolver.core.wire.dns_answer import read_answer
+from resolver.core.wire.dns_answer import answer_to, read_answer
 from resolver.core.wire.stored import encode_stored
 from resolver.core.wire.txt import read_txt, shown
 from resolver.doors.dns import DnsDoor
@@ -168,6 +168,7 @@ def test_any_octets(octets: bytes) -> None:
     for decode in (
         lambda: dns.decode_query(octets, 1232),
         lambda: read_answer(octets),
+        lambda: answer_to(query("abc.118.88"), octets),
         lambda: read_txt(octets, 1),
         lambda: shown(octets, 0, 0),
     ):

@@ -48,6 +48,14 @@ def query_octets(labels: list[bytes], type_: int, id_: int, payload_octets: int,
     return head + encode_name(labels) + _TYPE_CLASS.pack(type_, CLASS_IN) + encode_edns(Edns(0, 0, False), payload_octets)
 
 
+def answer_to(query: bytes, octets: bytes) -> DnsAnswer:
+    """The answer in a response to `query` (from `query_octets`). Raises FormatError; also for a response to another query."""
+    answer = read_answer(octets)
+    if octets[:2] != query[:2] or _Names(octets).question()[0] != _Names(query).question()[0]:
+        raise FormatError("DNS answer is one to another question")
+    return answer
+
+
 def read_answer(octets: bytes) -> DnsAnswer:
     """The answer in a response. Raises FormatError; its subclass LimitError where reading would take too much work."""
     try:
@@ -57,8 +65,7 @@ def read_answer(octets: bytes) -> DnsAnswer:
     if not flags & _QR or questions != 1:
         raise FormatError("DNS answer must be a response with one question")
     names = _Names(octets)
-    question, position = names.read(HEADER_OCTETS)
-    position += _TYPE_CLASS.size
+    (question, _, _), position = names.question()
     records = []
     for number in range(answers):
         owner, position = names.read(position)
@@ -80,6 +87,15 @@ class _Names:
     def __init__(self, octets: bytes) -> None:
         self._octets = octets
         self.labels_read = 0
+
+    def question(self) -> tuple[tuple[tuple[bytes, ...], int, int], int]:
+        """Name, type and class of the question, and the offset behind it."""
+        name, position = self.read(HEADER_OCTETS)
+        try:
+            type_, class_ = _TYPE_CLASS.unpack_from(self._octets, position)
+        except struct_error:
+            raise FormatError(f"DNS answer: its question is cut off at octet {position}") from None
+        return (name, type_, class_), position + _TYPE_CLASS.size
 
     def read(self, start: int) -> tuple[tuple[bytes, ...], int]:
         """The name at `start`, in lower case, and the offset behind it."""
