@@ -51,7 +51,7 @@ class _Way:
         self.is_stream = is_stream
         self.mark = b"\0" if is_stream else b""
         self.outcomes = {outcome: cell("query", door, outcome) for outcome in OUTCOMES}
-        self.answer = self.outcomes["answer"]
+        self.answer, self.not_found = self.outcomes["answer"], self.outcomes["not-found"]
         self.hit, self.miss = cell("cache", door, "hit"), cell("cache", door, "miss")
 
     def longest(self, edns: dns.Edns | None) -> int:
@@ -91,6 +91,7 @@ class DnsDoor:
         self._serial = -1
         self._branches: dict[bytes, _Branch] = {}
         self._cuts: dict[bytes, Cut] = {}
+        self._absences: dict[bytes, tuple[bytes, bytes, bytes]] = {}  # how "no such name" is said, by zone and shape of the query
 
     def answer_datagram(self, packet: bytes, source: tuple[Any, ...], now: float) -> Reply:  # noqa: ARG002
         """The reply to one datagram; None for what is no query."""
@@ -101,7 +102,7 @@ class DnsDoor:
             self._cells[way.hit] += 1
             self._cells[way.answer] += 1
             return packet[:2] + ready[0] + packet[12 : name_end + 4] + ready[1]
-        return self._answer(packet, self._udp, now)
+        return self._absent(packet, name_end) or self._answer(packet, self._udp, now)
 
     def answer_stream(self, message: bytes, source: tuple[Any, ...], now: float) -> Reply:  # noqa: ARG002
         """The reply to one message behind its two octets of length, framed likewise; None for what is no query."""
@@ -124,6 +125,41 @@ class DnsDoor:
         """The table changed: answers from these records are no longer ready."""
         self.cache.forget(keys)
 
+    # ---- a flood of names that do not exist
+
+    def _absent(self, packet: bytes, name_end: int) -> bytes | None:
+        """The reply to a query for a name that is not there, if one of the same shape in the same zone was answered before.
+
+        Such answers differ in nothing but id and question. That the table has no such name is looked up each time.
+        """
+        table = self.desk.table
+        if table is None or table.serial != self._serial or name_end < dns.HEADER_OCTETS + 2:
+            return None
+        label_end = dns.HEADER_OCTETS + 1 + packet[12]
+        ready = self._absences.get(packet[2:13] + packet[label_end:name_end].lower() + packet[name_end:])
+        if ready is None:
+            return None
+        key_start, head, octets = ready
+        suffix = suffix_of(packet[13:label_end].lower())
+        if suffix is None or table.get(key_start + suffix) is not None:
+            return None
+        self._cells[self._udp.miss] += 1
+        self._cells[self._udp.not_found] += 1
+        return packet[:2] + head + packet[12 : name_end + 4] + octets
+
+    def _keep_absence(self, packet: bytes, question: Question, reply: bytes) -> None:
+        """Keeps the answer that a name is not there, where only the table decides about others beside it."""
+        name, edns = question.name, question.edns
+        branch = self._branches.get(name[1 + name[0] :])
+        if branch is None or branch.has_children or suffix_of(name[1 : 1 + name[0]]) is None:
+            return
+        if edns is not None and edns.options_octets:
+            return  # a cookie: this shape will not come again
+        if len(self._absences) >= limits.dns_zones_ready.default:
+            self._absences.clear()
+        shape = packet[2:13] + name[1 + name[0] :] + packet[dns.HEADER_OCTETS + len(name) :]
+        self._absences[shape] = branch.key_start, reply[2:12], reply[question.end :]
+
     # ---- the way of one query
 
     def _answer(self, packet: bytes, way: _Way, now: float) -> Reply:
@@ -144,7 +180,10 @@ class DnsDoor:
             if self.desk.table is None:
                 return self._from_afar(packet, question, way, now)
             body = self._from_table(self.desk.table, question, now)
-        return self._finished(packet, question, body, way, now)
+        reply = self._finished(packet, question, body, way, now)
+        if body.rcode == dns.NXDOMAIN and way is self._udp and self.desk.table is not None:
+            self._keep_absence(packet, question, reply)
+        return reply
 
     def _unread(self, packet: bytes, way: _Way) -> Ready:
         """The reply to what is no query that can be read."""
@@ -209,6 +248,7 @@ class DnsDoor:
         self._serial = serial
         self._branches.clear()
         self._cuts.clear()
+        self._absences.clear()
         self._bodies.renew(serial)
 
     # ---- on a recursive node
