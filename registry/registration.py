@@ -18,7 +18,6 @@ from resolver.core import limits
 from resolver.core.identifier import PREFIX_AUTHORITY, Identifier, fold_prefix, scope
 from resolver.core.limits import Limits
 from resolver.core.record import (
-    INDEX_ADMIN,
     INDEX_CERTIFICATE,
     INDEX_ENVELOPE,
     INDEX_KEY,
@@ -37,9 +36,7 @@ from resolver.core.wire.values import encode_value
 
 OPERATOR, REGISTRANT = "operator", "registrant"
 CLIENT_ACTIONS = frozenset(("register", "replace", "patch", "delete"))
-RESERVED_INDEXES = frozenset(
-    (INDEX_ADMIN, INDEX_PUBKEY, 301, INDEX_KEY, INDEX_NEXT_KEY, INDEX_ENVELOPE, INDEX_CERTIFICATE, INDEX_SIGNATURE)
-)
+RESERVED_INDEXES = frozenset((INDEX_PUBKEY, 301, INDEX_KEY, INDEX_NEXT_KEY, INDEX_ENVELOPE, INDEX_CERTIFICATE, INDEX_SIGNATURE))
 TYPE_PUBKEY = "HS_PUBKEY"
 _TYPE_CHARACTERS_MAX = 255
 _INDEX_MAX = 0x7FFFFFFF

@@ -30,7 +30,7 @@ def test_both_ways_say_the_same(tmp_path: Path) -> None:
     warm = DnsDoor(desk)
     labels = ["bare", "none", "NONE", "_41", "_4", "_sig", "_ns", "-x", "x" * 61, "8", "7", "_h" + "0" * 52, "a" * 20, "b" * 20]
     short = 0
-    for number in range(4000):
+    for number in range(1200):
         zone = dice.choice(["118.88", "5.118.88", "8.118.88", "9.118.88", "88", "118.88", "5.118.88"])
         label = dice.choice([*labels, f"n{number}", f"N{number}"])
         packet = query(
@@ -42,7 +42,7 @@ def test_both_ways_say_the_same(tmp_path: Path) -> None:
         reply = warm.answer_datagram(packet, SOURCE, now)
         assert reply == DnsDoor(desk).answer_datagram(packet, SOURCE, now), packet
         short += isinstance(reply, bytes) and reply[3] & 0x0F == 3 and len(warm._absences) == misses
-    assert short > 300, "the short way was hardly taken"
+    assert short > 80, "the short way was hardly taken"
 
 
 def test_a_name_that_comes_to_be_is_found_at_once(tmp_path: Path) -> None:
