@@ -126,13 +126,10 @@ class PostgresTurn:
             return {row[0]: Version(*row) for row in await self._connection.fetch(_SQL["newest"], list(keys))}
 
     async def replies(self, wanted: Sequence[tuple[str, str]], now: int) -> dict[tuple[str, str], Reply]:
-        found = {}
+        actors, keys = [actor for actor, _ in wanted], [key for _, key in wanted]
         with _failures("truth could not be read"):
-            for actor, key in wanted:
-                row = await self._connection.fetchrow(_SQL["reply"], actor, key, now)
-                if row is not None:
-                    found[actor, key] = Reply(actor, key, *row)
-        return found
+            rows = await self._connection.fetch(_SQL["replies"], actors, keys, now)
+        return {(actor, key): Reply(actor, key, *rest) for actor, key, *rest in rows}
 
     async def append(self, entries: Sequence[Entry], replies: Sequence[Reply], now: int) -> None:
         with _failures("truth could not be written"):

@@ -96,9 +96,11 @@ SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bigint[], $4::integer[], $5:
 INSERT INTO newest (key, serial) SELECT key, max(serial) FROM log WHERE serial > $1 GROUP BY key
 ON CONFLICT (key) DO UPDATE SET serial = excluded.serial;
 
--- name: reply
-SELECT r.request, r.document, r.expires FROM replies r JOIN actors a ON a.id = r.actor
-WHERE a.name = $1 AND r.key = $2 AND r.expires > $3;
+-- name: replies
+SELECT a.name, r.key, r.request, r.document, r.expires
+FROM unnest($1::text[], $2::text[]) AS w (actor, key) JOIN actors a ON a.name = w.actor
+JOIN replies r ON r.actor = a.id AND r.key = w.key
+WHERE r.expires > $3;
 
 -- name: keep_reply
 INSERT INTO replies (actor, key, request, document, expires) VALUES ($1, $2, $3, $4, $5)

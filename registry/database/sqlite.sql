@@ -100,9 +100,10 @@ INSERT INTO log (serial, key, time, actor, action, previous, record) VALUES
 INSERT INTO newest (key, serial) SELECT key, serial FROM log WHERE serial > :after ORDER BY serial
 ON CONFLICT (key) DO UPDATE SET serial = excluded.serial;
 
--- name: reply
-SELECT r.request, r.document, r.expires FROM replies r JOIN actors a ON a.id = r.actor
-WHERE a.name = :actor AND r.key = :key AND r.expires > :now;
+-- name: replies
+SELECT a.name, r.key, r.request, r.document, r.expires
+FROM actors a JOIN json_each(:wanted) w ON json_extract(w.value, '$[0]') = a.name JOIN replies r ON r.actor = a.id AND r.key = json_extract(w.value, '$[1]')
+WHERE r.expires > :now;
 
 -- name: keep_reply
 INSERT OR REPLACE INTO replies (actor, key, request, document, expires) VALUES
