@@ -102,7 +102,9 @@ ON CONFLICT (key) DO UPDATE SET serial = excluded.serial;
 
 -- name: replies
 SELECT a.name, r.key, r.request, r.document, r.expires
-FROM actors a JOIN json_each(:wanted) w ON json_extract(w.value, '$[0]') = a.name JOIN replies r ON r.actor = a.id AND r.key = json_extract(w.value, '$[1]')
+FROM json_each(:wanted) w
+JOIN actors a ON a.name = json_extract(w.value, '$[0]')
+JOIN replies r ON r.actor = a.id AND r.key = json_extract(w.value, '$[1]')
 WHERE r.expires > :now;
 
 -- name: keep_reply
