@@ -17,17 +17,19 @@ from benchmarks.load import bulk, questions
 from benchmarks.load.connections import http_judge, kept_open
 from benchmarks.load.datagrams import Turn
 from benchmarks.machine import CLIENT_CORE, SERVER_CORE, cpu_seconds, disk_octets, on_cores
-from benchmarks.process import free_ports_in_a_row, running
+from benchmarks.process import answers_datagram, free_ports_in_a_row, running
 from benchmarks.report import Row, Target, at_least, at_most, progress
-from benchmarks.tree import WAYMARK
+from benchmarks.tree import WAYMARK, is_success
 from resolver.table import Table
 
 BULK_TARGET, SINGLE_TARGET = 12_000, 4_000  # records a second
 LIVE_TARGET, REBUILT_TARGET = 1_050, 900  # octets a record
+SEEN_TARGET = 1_000  # milliseconds
 CLIENTS = 64
 
 _BOTH_CORES = (SERVER_CORE, CLIENT_CORE)
 _PUBLISH_SECONDS = 30.0
+_SEEN = 200  # registrations watched, one after another
 
 
 class Registry(NamedTuple):
@@ -63,6 +65,8 @@ def run(directory: Path, scale: Scale) -> list[Row]:
             firsts = range(scale.turns * scale.lines, records, scale.singles)
             single_turns = [_measured(pid, "single registrations", _singles(registry, first, scale.singles)) for first in firsts]
             _wait_until_published(registry, records)
+            seen = _milliseconds_until_seen(registry, records)
+            records += len(seen)
         truth = disk_octets(directory / "truth.db") + disk_octets(directory / "truth.db-wal")
         live = truth + disk_octets(directory / "table")
         _waymark("table", "rebuild", str(directory / "registry.toml"))
@@ -70,6 +74,7 @@ def run(directory: Path, scale: Scale) -> list[Row]:
     return [
         _row("bulk registration, durable, on two cores", bulk_turns, at_least(BULK_TARGET)),
         _row(f"single registrations, {CLIENTS} clients", single_turns, at_least(SINGLE_TARGET)),
+        Row("registered until a resolver answers, p99", "ms", (seen[len(seen) * 99 // 100],), at_most(SEEN_TARGET)),
         Row(f"disk, truth and table live, {records:,} records", "octets/record", (live / records,), at_most(LIVE_TARGET)),
         Row("disk, truth and table rebuilt", "octets/record", (rebuilt / records,), at_most(REBUILT_TARGET)),
         Row("  of which the truth", "octets/record", (truth / records,)),
@@ -111,6 +116,26 @@ def _singles(registry: Registry, first: int, count: int) -> Callable[[], Turn]:
         for i in range(first, first + count)
     ]
     return lambda: kept_open(registry.address, requests, http_judge(201), CLIENTS)
+
+
+def _milliseconds_until_seen(registry: Registry, first: int) -> list[float]:
+    """How long after its registration was acknowledged each of some records is answered over Handle, ascending."""
+    progress("registered until answered")
+    port = registry.address[1] - 3  # the first of the four that `waymark init` was given is the node's Handle door
+    seen = []
+    node = (WAYMARK, "serve", registry.directory / "node.toml")
+    with running(node, lambda: answers_datagram(port, questions.handle(data.key(0), 1), is_success), cores=_BOTH_CORES):
+        client = http.client.HTTPConnection(*registry.address, timeout=10)
+        with contextlib.closing(client):
+            for i in range(first, first + _SEEN):
+                headers = {"Authorization": f"Bearer {registry.token}", "Content-Type": "application/json"}
+                client.request("POST", "/v1/identifiers", bulk.line(i), headers)
+                client.getresponse().read()
+                began = time.perf_counter()
+                while not answers_datagram(port, questions.handle(data.key(i), i), is_success):
+                    time.sleep(0.001)
+                seen.append((time.perf_counter() - began) * 1000)
+    return sorted(seen)
 
 
 # ---- a registry
