@@ -102,6 +102,7 @@ class Walk:
         self._path: tuple[Identifier, ...] = (identifier,)
         self._chain: list[Held] = []  # the verified part of the path; the next record of it is being asked for
         self._uncached: set[int] = set()  # positions in the path that are not to be taken from the cache (any more)
+        self._fetched: Held | None = None  # the newest part of it that was not held before
 
         self._attempts = Attempts((), 0)  # for the next record: who is asked in which order,
         self._attempt: Attempt | None = None  # who is being asked,
@@ -199,7 +200,8 @@ class Walk:
         """The next record of the path, that of `identifier`, made of `values`. Raises SignatureError."""
         keys = self._chain[-1].trusted.keys if self._chain else self._root.keys
         trusted = trust.verify(identifier, values, keys, int(now), self._cache.serial(identifier.key))
-        return hold(trusted, values, now, self._bounds[limits.record_ttl_seconds])
+        self._fetched = hold(trusted, values, now, self._bounds[limits.record_ttl_seconds])
+        return self._fetched
 
     # ---- the way down
 
@@ -304,8 +306,8 @@ class Walk:
 
     def _found(self, now: float) -> None:
         held = self._chain[-1]
-        stale = now >= held.deadline
-        fresh_seconds = limits.stale_ttl_seconds.default if stale else int(held.deadline - now)
+        stale = now >= held.deadline and held is not self._fetched  # a TTL of 0 forbids to keep a record, not to answer with it
+        fresh_seconds = limits.stale_ttl_seconds.default if stale else max(0, int(held.deadline - now))
         text = f"signed by {held.trusted.issuer}, serial {held.serial}; verified up to the anchor, a chain of {len(self._chain)}"
         if stale:
             text += f"; stale, since no server answers: {self._fault}"

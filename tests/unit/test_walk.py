@@ -413,3 +413,16 @@ def test_answers_carry_what_is_left_of_their_time() -> None:
     assert outcome.ttl_limit == limits.stale_ttl_seconds.default
     missing = script.walk("88.118.5/NONE").outcome
     assert isinstance(missing, Failed | NotFound)
+
+
+def test_what_was_fetched_just_now_is_not_stale_even_if_it_may_not_be_kept() -> None:
+    script = tree()
+    script.world.put("88.118/NOW", Value(1, "URL", b"https://example.org/", ttl=0))
+    for _ in range(2):
+        found = script.walk("88.118/NOW")
+        assert told(found) == "verified"
+        assert isinstance(found.outcome, Answer)
+        assert found.outcome.ttl_limit == 0
+        assert script.asked[-1] == "udp 1118 88.118/NOW"
+    script.down(1118)
+    assert told(script.walk("88.118/NOW")) == "stale"
