@@ -113,6 +113,10 @@ class Delegating:
         hosted = delegation.site is None and delegation.proof is None
         parent, now = parent_prefix(prefix), int(self._clock())
         if hosted:
+            if current is not None and prefix not in self._committer.zones:
+                return Rejected(
+                    "exists", f"{prefix} is served by its own node, with its records; it cannot be hosted here as well", 409, "prefix"
+                )
             if not self._keys.public(prefix):
                 await asyncio.to_thread(self._keys.generate, prefix)
             if self._enveloped(prefix) and self._keys.public_rsa(prefix) is None:

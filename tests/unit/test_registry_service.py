@@ -235,6 +235,7 @@ async def test_a_child_with_its_own_node_is_delegated_by_proof_and_its_key_rolls
     rolled = await delegate()
     assert rolled.record is not None
     assert trust.public_keys(rolled.record.values, "") == {302: first, 303: child.public("88.118.8")[303]}
+    assert code(await service.delegate(Delegation("88.118.8"), OPERATOR)) == "exists", "its records are elsewhere"
     assert "88.118.8" not in await service.prefixes()
     table = await published(service)
     assert isinstance(table.find(Identifier.parse("88.118.8/x")), Referral)
