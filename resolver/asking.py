@@ -14,11 +14,12 @@ import aiohttp
 
 from resolver.core.errors import ConfigError, FormatError, UnreachableError, WaymarkError
 from resolver.core.identifier import Identifier, fold_prefix
-from resolver.core.message import Answer, Failed, NotFound, Query
+from resolver.core.message import Answer, Failed, NotFound, Query, Referral
 from resolver.core.owner import owner_labels
 from resolver.core.trust import Reason, Verdict
 from resolver.core.wire import dns
 from resolver.core.wire.dns import encode_name
+from resolver.core.wire.handle import Code
 from resolver.core.wire.json import values_from_json
 from resolver.core.wire.txt import read_txt
 from resolver.dns_client import ask_dns
@@ -42,6 +43,14 @@ class Asked(NamedTuple):
         return Step(self.server, asked, said, (time.perf_counter() - self.started) * 1000)
 
 
+async def over_handle(resolver: Resolver, identifier: Identifier, at: tuple[str, int]) -> Resolution:
+    """Asks over the Handle protocol, and goes on where the server refers."""
+    found = await resolver.resolve_at(identifier, at)
+    if isinstance(found.outcome, Referral) and found.verdict.verified:
+        return await _followed(resolver, identifier, found.steps)
+    return found
+
+
 async def over_http(resolver: Resolver, identifier: Identifier, at: tuple[str, int]) -> Resolution:
     """Asks `GET /api/handles/...` and verifies what comes back."""
     asked = Asked(f"http {at[0]}:{at[1]}", time.perf_counter())
@@ -59,6 +68,8 @@ async def over_http(resolver: Resolver, identifier: Identifier, at: tuple[str, i
     if code == 100:
         verdict = Verdict(False, "no-such-identifier", str(document.get("message") or f"{identifier} does not exist"))
         return Resolution(NotFound(fold_prefix(identifier.prefix)), verdict, (), (step,))
+    if code == Code.PREFIX_REFERRAL:
+        return await _followed(resolver, identifier, (step,))
     if code != 1:
         return _failed(asked, identifier, UnreachableError(f"{asked.server}: {document.get('message') or f'response code {code}'}"))
     try:
@@ -87,6 +98,8 @@ async def over_dns(resolver: Resolver, identifier: Identifier, at: tuple[str, in
     if reply.rcode == dns.NXDOMAIN:
         verdict = Verdict(False, "no-such-identifier", f"{name} does not exist")
         return Resolution(NotFound(fold_prefix(identifier.prefix)), verdict, (), (step,))
+    if reply.rcode == dns.NOERROR and not shown and not reply.flags & (dns.AA | dns.RA):  # neither an answer nor "nothing here"
+        return await _followed(resolver, identifier, (step,))
     if reply.rcode != dns.NOERROR or not shown:
         return _failed(asked, identifier, UnreachableError(f"{asked.server}: {said} for {name}, and no value"))
     found = await resolver.resolve(Query(identifier))
@@ -99,6 +112,12 @@ async def over_dns(resolver: Resolver, identifier: Identifier, at: tuple[str, in
         text = f"what {asked.server} says of value {index} is not what the verified record says"
         return found._replace(verdict=Verdict(False, Reason.CHANGED_VALUE, text))
     return found
+
+
+async def _followed(resolver: Resolver, identifier: Identifier, steps: tuple[Step, ...]) -> Resolution:
+    """The verified walk, after a server said that others know. Where it said to go needs no belief: the walk finds the way."""
+    found = await resolver.resolve(Query(identifier))
+    return found._replace(steps=(*steps, *found.steps))
 
 
 def owner_name(identifier: Identifier, apex: str) -> str:

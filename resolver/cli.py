@@ -169,7 +169,7 @@ def _check_prefix(config: NodeConfig, anchor: Anchor, prefix: str, keys: dict[in
     type=click.File("r", "utf-8"),
     help="Read identifiers from this file, one a line; - is standard input.",
 )
-@click.option("--at", type=HostPort(), help="Ask this server instead of walking from the root.")
+@click.option("--at", type=HostPort(), help="Ask this server first, and go on where it refers; else the walk begins at the root.")
 @click.option("--door", type=click.Choice(["handle", "dns", "http"]), default="handle", show_default=True, help="How to ask --at.")
 @click.option("--apex", default="id.test", show_default=True, help="DNS name under which the tree hangs, for --door dns.")
 @anchor_option
@@ -236,7 +236,7 @@ async def _resolve_all(
             return await asking.over_http(resolver, identifier, at)
         if door == "dns":
             return await asking.over_dns(resolver, identifier, at, apex)
-        return await resolver.resolve_at(identifier, at)
+        return await asking.over_handle(resolver, identifier, at)
 
     for start in range(0, len(asked), _AT_ONCE):
         portion = asked[start : start + _AT_ONCE]

@@ -187,6 +187,22 @@ def test_nodes_on_the_way_refer_downward_on_every_door(tree: Document) -> None:
     assert json.loads(answer.stdout)["responseCode"] == 301
 
 
+@pytest.mark.parametrize("door", ["handle", "dns", "http"])
+@pytest.mark.parametrize("name", ["root", "88", "88.118"])
+def test_a_node_that_refers_is_a_place_to_begin(tree: Document, name: str, door: str) -> None:
+    address = node(tree, name)[door].removeprefix("http://")
+    done = waymark("resolve", CODE, "--at", address, "--door", door, "--anchor", tree["anchor"], "--trace")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert address in done.stdout.splitlines()[0], "the server asked for is asked first"
+    assert "verified: signed by 302:0.NA/88.118.8" in done.stdout
+
+
+def test_a_node_elsewhere_in_the_tree_says_that_it_is_not_responsible(tree: Document) -> None:
+    done = waymark("resolve", CODE, "--at", node(tree, "88.101")["handle"], "--anchor", tree["anchor"])
+    assert done.returncode == 3
+    assert "refused" in done.stdout
+
+
 def test_exit_statuses(tree: Document, tmp_path: Path) -> None:
     anchor = ("--anchor", tree["anchor"])
     assert waymark("resolve", CODE, *anchor).returncode == 0
