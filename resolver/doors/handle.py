@@ -230,6 +230,8 @@ class HandleDoor:
         if message.recursion > _HANDED_ON_MAX:
             text = f"handed on by {message.recursion} servers; at most {_HANDED_ON_MAX} are allowed"
             return self._error(octets, Code.RECURSION_TOO_HIGH, text, "refused", way, now)
+        if not message.op:
+            return self._error(octets, Code.PROTOCOL_ERROR, "operation 0 is none", "malformed", way, now)
         if message.op not in (Op.RESOLUTION, Op.SITE_INFO):
             return self._error(octets, Code.NOT_SUPPORTED, not_supported(message.op), "refused", way, now)
         if message.session_id and message.credential:
