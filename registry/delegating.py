@@ -115,7 +115,10 @@ class Delegating:
         if hosted:
             if current is not None and prefix not in self._committer.zones:
                 return Rejected(
-                    "exists", f"{prefix} is served by its own node, with its records; it cannot be hosted here as well", 409, "prefix"
+                    "exists",
+                    f"{prefix} is served by its own node, with its records; it cannot be hosted here as well",
+                    409,
+                    "prefix",
                 )
             if not self._keys.public(prefix):
                 await asyncio.to_thread(self._keys.generate, prefix)
