@@ -1,7 +1,6 @@
 """Servers under measurement as child processes: started on their core, waited for, ended by process id."""
 
 import contextlib
-import random
 import socket
 import subprocess
 import sys
@@ -45,31 +44,6 @@ def running(
                 print(f"{command[0]} did not end in {_END_SECONDS:.0f} s; it is killed", file=sys.stderr)
                 process.kill()
                 process.wait()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports on 127.0.0.1 that are free for TCP and UDP just now."""
-    found: list[int] = []
-    with contextlib.ExitStack() as held:
-        while len(found) < count:
-            tcp = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-            udp = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            tcp.bind(("127.0.0.1", 0))
-            port = int(tcp.getsockname()[1])
-            with contextlib.suppress(OSError):
-                udp.bind(("127.0.0.1", port))
-                found.append(port)
-    return found
-
-
-def free_ports_in_a_row(count: int) -> int:
-    """The first of so many ports that are free just now, below those that the kernel hands out by itself."""
-    for first in random.sample(range(20_000, 32_000, count), 100):
-        with contextlib.ExitStack() as held, contextlib.suppress(OSError):
-            for port in range(first, first + count):
-                held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM)).bind(("127.0.0.1", port))
-            return first
-    raise RuntimeError(f"no {count} ports in a row are free from 20000 to 32000")
 
 
 def answers_datagram(port: int, question: bytes, right: Callable[[bytes], bool]) -> bool:

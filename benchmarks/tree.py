@@ -14,7 +14,8 @@ from typing import NamedTuple
 from benchmarks import data
 from benchmarks.load import questions
 from benchmarks.machine import SERVER_CORE
-from benchmarks.process import accepts, answers_datagram, free_ports, running
+from benchmarks.process import accepts, answers_datagram, running
+from registry.ports import free_ports
 from resolver.anchor import anchor_document
 from resolver.core.wire.stored import encode_stored
 from resolver.table import Change, TableWriter

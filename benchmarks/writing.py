@@ -17,9 +17,10 @@ from benchmarks.load import bulk, questions
 from benchmarks.load.connections import http_judge, kept_open
 from benchmarks.load.datagrams import Turn
 from benchmarks.machine import CLIENT_CORE, SERVER_CORE, cpu_seconds, disk_octets, on_cores
-from benchmarks.process import answers_datagram, free_ports_in_a_row, running
+from benchmarks.process import answers_datagram, running
 from benchmarks.report import Row, Target, at_least, at_most, progress
 from benchmarks.tree import WAYMARK, is_success
+from registry.ports import free_ports
 from resolver.table import Table
 
 BULK_TARGET, SINGLE_TARGET = 12_000, 4_000  # records a second
@@ -143,12 +144,12 @@ def _milliseconds_until_seen(registry: Registry, first: int) -> list[float]:
 
 def _set_up(directory: Path) -> Registry:
     root, child = directory.parent / "root", directory
-    ports = free_ports_in_a_row(4)
+    port = free_ports(4)[0]
     _waymark("init", "root", str(root))
     _waymark(
-        "init", "secondary", str(child), "--prefix", data.SECONDARY, "--anchor", str(root / "anchor.json"), "--ports", str(ports)
+        "init", "secondary", str(child), "--prefix", data.SECONDARY, "--anchor", str(root / "anchor.json"), "--ports", str(port)
     )
-    return Registry(child, ("127.0.0.1", ports + 3))
+    return Registry(child, ("127.0.0.1", port + 3))
 
 
 @contextlib.contextmanager

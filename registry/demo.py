@@ -11,17 +11,17 @@ import asyncio
 import ctypes
 import json
 import signal
-import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from registry.client import RegistryClient
 from registry.importing import ImportOptions, run_import
+from registry.ports import free_ports
 from registry.setup import Plan, set_up
 from resolver import asking, printing
 from resolver.anchor import read_anchor
@@ -36,6 +36,7 @@ PRODUCTS = Path(__file__).parent / "demo_data" / "products-1000.csv"
 CODE = "88.118.8/JXDY2106023"
 CODE_VALUES = {"URL": "https://example.org/p/JXDY2106023", "NAME": "电源模块 Power module", "LOT": "R77"}
 _START_SECONDS = 30.0
+_PORTS = 4  # of a node: Handle, DNS, HTTP, and its registry's
 _PR_SET_PDEATHSIG = 1
 
 Processes = list[asyncio.subprocess.Process]
@@ -125,8 +126,9 @@ async def _start(directory: Path, running: Processes) -> dict[str, Any]:
     fresh = not (directory / "nodes.json").exists()
     _say("Setting up" if fresh else "Starting again", f"state in {directory}")
     if fresh:
-        for member in TREE:
-            await set_up(_plan(member, directory))
+        ports = free_ports(_PORTS * len(TREE))
+        for number, member in enumerate(TREE):
+            await set_up(_plan(member, directory, ports[_PORTS * number :]))
             _say(
                 member.name,
                 f"{member.role} node: configuration" + (", key, truth, token" if member.prefix or member.role == "root" else ""),
@@ -144,33 +146,13 @@ async def _start(directory: Path, running: Processes) -> dict[str, Any]:
     return document
 
 
-def _plan(member: Member, directory: Path) -> Plan:
-    handle, dns, http, registry = _free_ports()
+def _plan(member: Member, directory: Path, ports: Sequence[int]) -> Plan:
+    handle, dns, http, registry = ports[:_PORTS]
     anchor = None if member.role == "root" else directory / "root" / "anchor.json"
     return Plan(
         member.role, directory / member.name, member.prefix, member.name, "127.0.0.1",
         handle, dns, http, registry, anchor=anchor, envelope=member.envelope,
     )  # fmt: skip
-
-
-def _free_ports() -> list[int]:
-    """Four free ports; the first two for UDP and TCP both."""
-    held: list[socket.socket] = []
-    ports: list[int] = []
-    while len(ports) < 4:
-        stream = socket.create_server(("127.0.0.1", 0))
-        held.append(stream)
-        port = stream.getsockname()[1]
-        datagram = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        held.append(datagram)
-        try:
-            datagram.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        ports.append(port)
-    for sock in held:
-        sock.close()
-    return ports
 
 
 def _document(directory: Path) -> dict[str, Any]:

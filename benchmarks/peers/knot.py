@@ -10,7 +10,8 @@ from typing import NamedTuple
 from benchmarks import data
 from benchmarks.load import questions
 from benchmarks.peers import AbsentError
-from benchmarks.process import answers_datagram, free_ports, running
+from benchmarks.process import answers_datagram, running
+from registry.ports import free_ports
 
 ZONE = ".".join(reversed(data.PREFIX.split("."))) + ".id.test"
 ANSWER_OCTETS = 252  # the whole message without EDNS: what our node sends for one of these records, within a few octets

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.peers import AbsentError
-from benchmarks.process import accepts, free_ports, running
+from benchmarks.process import accepts, running
+from registry.ports import free_ports
 
 PATH = "/answer.json"
 

@@ -7,13 +7,13 @@ with Zygote(tmp_path) as zygote:
 """
 
 import asyncio
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 
 import aiohttp
 
 from registry.client import RegistryClient
+from registry.ports import free_ports
 from registry.setup import Plan, set_up
 from tests.support.zygote import Zygote
 
@@ -52,7 +52,7 @@ class RegistryProcess:
 async def make_registry(zygote: Zygote, directory: Path, prefix: str, hosts: Sequence[str] = ()) -> RegistryProcess:
     """Sets up and starts the registry of `prefix`, which also hosts the prefixes `hosts` below it."""
     await set_up(Plan("root", directory / "root"))
-    port = _free_port()
+    (port,) = free_ports(1)
     await set_up(Plan("secondary", directory / "node", prefix, registry_port=port, anchor=directory / "root" / "anchor.json"))
     registry = RegistryProcess(zygote, directory / "node", port)
     await registry.ready()
@@ -60,9 +60,3 @@ async def make_registry(zygote: Zygote, directory: Path, prefix: str, hosts: Seq
         for hosted in hosts:
             await client.delegate({"prefix": hosted})
     return registry
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
