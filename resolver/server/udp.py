@@ -128,8 +128,12 @@ class DatagramServer:
 def bind_datagram(host: str, port: int) -> socket.socket:
     """A UDP socket that other workers may share the address of."""
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    if port:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        return bound(sock, host, port)
+    bound(sock, host, 0)  # Linux would take a port that is ours to share for a free one, that of another node of the same user
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    return bound(sock, host, port)
+    return sock
 
 
 def bound(sock: S, host: str, port: int) -> S:
