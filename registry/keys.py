@@ -184,3 +184,5 @@ if __name__ == "__main__":
         _serve(KeyDirectory(Path(sys.argv[1])))
     except WaymarkError as error:
         sys.exit(f"signing: {error}")
+    except BrokenPipeError:
+        os._exit(0)  # the registry is gone without a word, and nobody is left to read what is still to be flushed

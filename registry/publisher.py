@@ -119,6 +119,8 @@ class Publisher:
             if self._closing:
                 return
             await self._launch()
+            if self._closing and self._process.stdin is not None:  # meanwhile, and `close` knew only the one before
+                self._process.stdin.close()
 
 
 async def rebuild_table(config: RegistryConfig, progress: Callable[[int], None] | None = None) -> int:
@@ -223,5 +225,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the registry, which then closes our standard input
     try:
         asyncio.run(_main())
-    except (WaymarkError, BrokenPipeError) as error:
+    except WaymarkError as error:
         sys.exit(f"publisher: {error}")
+    except BrokenPipeError:
+        os._exit(0)  # the registry is gone without a word, and nobody is left to read what is still to be flushed
