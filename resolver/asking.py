@@ -11,6 +11,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 import aiohttp
+from yarl import URL
 
 from resolver.core.errors import ConfigError, FormatError, UnreachableError, WaymarkError
 from resolver.core.identifier import Identifier, fold_prefix
@@ -54,11 +55,10 @@ async def over_handle(resolver: Resolver, identifier: Identifier, at: tuple[str,
 async def over_http(resolver: Resolver, identifier: Identifier, at: tuple[str, int]) -> Resolution:
     """Asks `GET /api/handles/...` and verifies what comes back."""
     asked = Asked(f"http {at[0]}:{at[1]}", time.perf_counter())
-    url = f"http://{at[0]}:{at[1]}/api/handles/{quote(str(identifier))}"
+    url = URL(f"http://{at[0]}:{at[1]}/api/handles/{quote(str(identifier))}", encoded=True)  # a suffix may well be ".."
     try:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(_SECONDS)) as session, session.get(url) as response:
-            octets = await response.content.read(_ANSWER_OCTETS_MAX)
-            document = await asyncio.to_thread(_json, octets)
+            document = await asyncio.to_thread(_json, await _whole(response))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         return _failed(asked, identifier, UnreachableError(f"{asked.server} does not answer: {error or type(error).__name__}"))
     except FormatError as error:
@@ -100,7 +100,7 @@ async def over_dns(resolver: Resolver, identifier: Identifier, at: tuple[str, in
         return Resolution(NotFound(fold_prefix(identifier.prefix)), verdict, (), (step,))
     if reply.rcode == dns.NOERROR and not shown and not reply.flags & (dns.AA | dns.RA):  # neither an answer nor "nothing here"
         return await _followed(resolver, identifier, (step,))
-    if reply.rcode != dns.NOERROR or not shown:
+    if reply.rcode != dns.NOERROR:
         return _failed(asked, identifier, UnreachableError(f"{asked.server}: {said} for {name}, and no value"))
     found = await resolver.resolve(Query(identifier))
     found = found._replace(steps=(step, *found.steps))
@@ -127,6 +127,15 @@ def owner_name(identifier: Identifier, apex: str) -> str:
 
 def _labels(identifier: Identifier, apex: str) -> list[bytes]:
     return [*owner_labels(identifier), *apex.strip(".").lower().encode().split(b".")]
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    octets = bytearray()
+    async for part in response.content.iter_any():
+        octets += part
+        if len(octets) > _ANSWER_OCTETS_MAX:
+            raise FormatError(f"answer of more than {_ANSWER_OCTETS_MAX} octets")
+    return bytes(octets)
 
 
 def _json(octets: bytes) -> dict[str, object]:

@@ -191,8 +191,8 @@ class Resolver:
             steps.append(Step(str(attempt.endpoint), identifier.canonical, str(said), took))
             if isinstance(said, UnreachableError):
                 attempts.silent(attempt)
-            elif isinstance(said, FormatError):
-                attempts.unreadable(attempt)
+            elif isinstance(said, FormatError) or (isinstance(said, Told) and said.code == Code.ERROR):
+                attempts.unreadable(attempt)  # also what a server says of an answer that is too long for datagrams
             else:
                 break
         return said, steps

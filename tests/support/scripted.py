@@ -7,11 +7,12 @@ script.down(1118)                                   # a server that is silent
 script.walk("88.118/ABC")                           # drives a walk; script.asked tells who was asked for what
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from resolver.core.errors import UnreachableError, WaymarkError
-from resolver.core.exchange import Told
+from resolver.core.exchange import Endpoint, Told
 from resolver.core.held import RecordCache
 from resolver.core.identifier import ANCHOR, PREFIX_AUTHORITY, Identifier, parent_prefix, scope
 from resolver.core.limits import Limits
@@ -103,6 +104,26 @@ class Script:
                 return Told(303, delegation, self.world.values(delegation.canonical))
             zone = parent_prefix(zone)
         return Told(301, text="this prefix is not homed here")
+
+
+class ScriptedClient:
+    """In place of `client.Client`: asks a Script. While `gate` is closed, every exchange waits for it."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.asked: list[str] = []
+        self.recursive: set[bool] = set()
+
+    async def ask(self, identifier: Identifier, endpoint: Endpoint, patience: float, recursive: bool = False) -> Told:
+        self.asked.append(f"{endpoint.protocol} {endpoint.port} {identifier.canonical}")
+        self.recursive.add(recursive)
+        await self.gate.wait()
+        said = self.script.answer(Ask(identifier, endpoint, recursive, 0.0, patience))
+        if isinstance(said, WaymarkError):
+            raise said
+        return said
 
 
 def told(found: Resolution) -> str | type[WaymarkError]:

@@ -6,37 +6,16 @@ from typing import Any
 
 import pytest
 
-from resolver.core.errors import OverloadError, UnreachableError, WaymarkError
-from resolver.core.exchange import TCP, Endpoint, Told
+from resolver.core.errors import OverloadError, UnreachableError
+from resolver.core.exchange import TCP, Told
 from resolver.core.identifier import Identifier
 from resolver.core.limits import Limits
 from resolver.core.message import Answer, Failed, NotFound, Query, Referral, Refused
 from resolver.core.trust import Reason
-from resolver.core.walk import Ask
 from resolver.resolution import Resolution, Resolver
-from tests.support.scripted import Script, told, tree
+from tests.support.scripted import Script, ScriptedClient, told, tree
 
 ABC = Query(Identifier.parse("88.118/ABC"))
-
-
-class ScriptedClient:
-    """In place of `client.Client`: asks a Script. While `gate` is closed, every exchange waits for it."""
-
-    def __init__(self, script: Script) -> None:
-        self.script = script
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.asked: list[str] = []
-        self.recursive: set[bool] = set()
-
-    async def ask(self, identifier: Identifier, endpoint: Endpoint, patience: float, recursive: bool = False) -> Told:
-        self.asked.append(f"{endpoint.protocol} {endpoint.port} {identifier.canonical}")
-        self.recursive.add(recursive)
-        await self.gate.wait()
-        said = self.script.answer(Ask(identifier, endpoint, recursive, 0.0, patience))
-        if isinstance(said, WaymarkError):
-            raise said
-        return said
 
 
 def resolver(script: Script, **bounds: object) -> tuple[Resolver, ScriptedClient]:
@@ -237,3 +216,17 @@ async def test_a_silent_server_is_asked_over_tcp_too() -> None:
     assert told(found) == UnreachableError
     assert asked == ["udp 1118 88.118/ABC", f"{TCP} 1118 88.118/ABC"]
     assert len(found.steps) == 2
+
+
+async def test_what_is_too_long_for_datagrams_is_asked_for_over_tcp() -> None:
+    script = tree()
+    too_long = Told(2, text="the answer has 100000 octets; at most 62976 can be sent this way: ask over TCP")
+    said = [too_long, Told(2, text="broken")]
+    script.says(1118, "88.118/ABC", lambda true: said.pop(0) if said else true)
+    found, asked, _ = await ask_at(script, 1118)
+    assert asked == ["udp 1118 88.118/ABC", f"{TCP} 1118 88.118/ABC"]
+    assert told(found) == UnreachableError
+    assert "broken" in found.verdict.text
+    said.append(too_long)
+    found, _, _ = await ask_at(script, 1118)
+    assert told(found) == "verified"
