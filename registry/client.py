@@ -10,6 +10,7 @@ an Idempotency-Key; and then only when the line broke or the registry was busy.
 
 import asyncio
 import json
+import os
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any, Self
@@ -31,7 +32,7 @@ Document = dict[str, Any]
 
 _NDJSON = {"Content-Type": "application/x-ndjson"}
 _LITERAL = "/:@!$&()*+,;="  # what stays as it is in the path of an identifier's address
-_BROKEN_LINE = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError)
+_BROKEN_LINE = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, aiohttp.ClientResponseError, TimeoutError)
 
 
 class RefusedError(WaymarkError):
@@ -298,6 +299,10 @@ def _cause(error: BaseException) -> str:
         return str(error)
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    if isinstance(error, aiohttp.ClientOSError) and error.strerror:
-        return error.strerror
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "what answers there does not speak HTTP"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return error.strerror or "the host is not known"
+    if isinstance(error, aiohttp.ClientOSError) and error.errno:
+        return os.strerror(error.errno)
     return "the connection was cut"

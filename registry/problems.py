@@ -52,7 +52,11 @@ KINDS: dict[str, Kind] = {
     "not-found": Kind(404, "There is no such identifier", "Register it first with POST /v1/identifiers."),
     "no-such-prefix": Kind(404, "There is no such prefix here", "GET /v1/prefixes lists those that this registry knows."),
     "no-such-token": Kind(404, "There is no such token", "GET /v1/tokens lists those that exist."),
-    "exists": Kind(409, "The identifier exists with other values", "PUT replaces the record; GET shows what it holds now."),
+    "exists": Kind(
+        409,
+        "The identifier exists with other values",
+        "PUT (--replace on the command line) replaces the record; GET shows what it holds now.",
+    ),
     "name-taken": Kind(409, "The name is taken by another", "Choose another name; the detail says which one holds it."),
     "gone": Kind(
         410, "The identifier was deleted and is not given away again", "Register another one; its history stays readable."

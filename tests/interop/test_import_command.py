@@ -156,7 +156,7 @@ async def test_the_sample_of_the_demo_imports_whole(importer: Importer) -> None:
         (["--check", "gtin=gs3"], 2, "there is no code system 'gs3'; did you mean 'gs1'?"),
         (["--encoding", "ascii"], 2, "the octets are not ascii; leave --encoding out to have it detected"),
         (["--token", "wrong"], 2, "waymark: the registry refused: the token is unknown or was revoked"),
-        (["--registry", "http://127.0.0.1:1", "--patience", "0"], 3, "127.0.0.1:1 broke: Connect call failed"),
+        (["--registry", "http://127.0.0.1:1", "--patience", "0"], 3, "127.0.0.1:1 broke: Connection refused"),
         (["--errors", SAMPLE], 2, "would overwrite the imported file; name another with --errors"),
     ],
 )

@@ -220,5 +220,26 @@ async def test_a_reply_without_end_is_cut(flaky: tuple[Flaky, RegistryClient]) -
 async def test_a_registry_that_is_not_there_is_told_with_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("registry.client.FIRST_WAIT_SECONDS", 0.001)
     async with RegistryClient("http://127.0.0.1:1", "secret") as client:
-        with pytest.raises(UnreachableError, match=r"the registry http://127\.0\.0\.1:1 cannot be reached: Connect call failed"):
+        with pytest.raises(UnreachableError, match=r"the registry http://127\.0\.0\.1:1 cannot be reached: Connection refused"):
             await client.read("88.1/A")
+
+
+async def test_a_door_that_does_not_speak_http_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registry.client.FIRST_WAIT_SECONDS", 0.001)
+
+    async def dns(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b"\x00\x0c\x12\x34\x80\x01" + bytes(8))
+        writer.close()
+
+    async with await asyncio.start_server(dns, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        async with RegistryClient(f"http://{host}:{port}", "secret") as client:
+            with pytest.raises(UnreachableError, match="what answers there does not speak HTTP"):
+                await client.read("88/A")
+
+            async def lines() -> AsyncIterator[bytes]:
+                yield b"{}\n"
+
+            with pytest.raises(UnreachableError, match="what answers there does not speak HTTP"):
+                await anext(client.bulk(lines()))
