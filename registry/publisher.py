@@ -62,9 +62,10 @@ class Publisher:
     def publish(self, serial: int) -> None:
         """The log has come to `serial`: the table is to follow at once."""
         self._wanted = max(self._wanted, serial)
-        if not self._told and self._process is not None and self._process.stdin is not None:
+        pipe = self._process.stdin if self._process is not None else None
+        if not self._told and pipe is not None:  # a process that died looks for itself when it is back
             self._told = True
-            self._process.stdin.write(b"\n")
+            pipe.write(b"\n")
 
     async def published(self, serial: int) -> None:
         """Returns once resolvers see the change `serial`."""
@@ -118,7 +119,10 @@ class Publisher:
             await asyncio.sleep(_RESTART_SECONDS)
             if self._closing:
                 return
-            await self._launch()
+            try:
+                await self._launch()
+            except OSError as error:
+                _log.error("the publisher cannot be started: %s", error)
             if self._closing and self._process.stdin is not None:  # meanwhile, and `close` knew only the one before
                 self._process.stdin.close()
 
@@ -159,13 +163,18 @@ def table_lock(table: Path, wait_seconds: float) -> Iterator[None]:
     """Holds the right to write the table. Raises ConfigError if another program still has it after `wait_seconds`."""
     table.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(table / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    deadline = time.monotonic() + wait_seconds
+    deadline, told = time.monotonic() + wait_seconds, False
     try:
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
+                if not told and wait_seconds:
+                    _log.warning(
+                        "the answer table %s is being written by another program; waiting %g s for it", table, wait_seconds
+                    )
+                    told = True
                 if time.monotonic() >= deadline:
                     raise ConfigError(
                         f"the answer table {table} is being written by another program, most likely its registry; stop that first"

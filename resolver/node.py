@@ -10,6 +10,7 @@ of milliseconds a worker looks for a newer snapshot and its doors forget exactly
 """
 
 import asyncio
+import errno
 import logging
 import mmap
 import os
@@ -41,6 +42,12 @@ from resolver.table import Table
 
 log = logging.getLogger("waymark.node")
 _RESTART_SECONDS = 1.0
+_END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_PORT_ADVICE = {
+    errno.EADDRINUSE: "another program has it, perhaps this node already: stop that one, or choose another port",
+    errno.EACCES: "a port below 1024 takes root or CAP_NET_BIND_SERVICE; or choose a higher one",
+    errno.EADDRNOTAVAIL: "this machine has no such address; 0.0.0.0 or :: are all that it has",
+}
 _HANDLE_PIECE_OCTETS = limits.handle_fragment_octets.default
 
 
@@ -125,6 +132,7 @@ class Worker:
 def run(config: NodeConfig, ready: Callable[[Addresses], None]) -> int:
     """Serves until SIGTERM or SIGINT; calls `ready` once every door is open. Returns the exit status."""
     _raise_descriptor_limit()
+    refuse_taken(config)
     all_sockets = [bind(config)]
     bound = with_ports(config, all_sockets[0])
     all_sockets += [bind(bound) for _ in range(1, config.workers)]
@@ -138,7 +146,7 @@ async def _work(config: NodeConfig, sockets: Sockets, metrics: Metrics, ready: C
     worker = Worker(config, sockets, metrics)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _END_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     worker.start()
     ready()
@@ -162,12 +170,16 @@ def _supervise(config: NodeConfig, all_sockets: list[Sockets], cells: mmap.mmap,
             os.kill(pid, signal.SIGTERM)
 
     def start(number: int, report: Callable[[], None]) -> None:
-        pid = os.fork()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _END_SIGNALS)  # none gets lost between the fork and who is to be told of it
+        pid = -1 if stopping else os.fork()
         if pid:
-            running[pid] = number
+            if pid > 0:
+                running[pid] = number
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _END_SIGNALS)
             return
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until the worker's own loop takes over
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for signal_number in _END_SIGNALS:
+            signal.signal(signal_number, signal.SIG_DFL)  # until the worker's own loop takes over
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _END_SIGNALS)
         status = 1
         with suppress(KeyboardInterrupt):
             try:
@@ -182,8 +194,8 @@ def _supervise(config: NodeConfig, all_sockets: list[Sockets], cells: mmap.mmap,
         os.write(report_to, b".")
         os.close(report_to)
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    for signal_number in _END_SIGNALS:
+        signal.signal(signal_number, stop)
     for number in range(config.workers):
         start(number, report)
     os.close(report_to)
@@ -212,8 +224,28 @@ def _raise_descriptor_limit() -> None:
 # ---- sockets and addresses
 
 
+def refuse_taken(config: NodeConfig) -> None:
+    """Raises ConfigError naming the first port that cannot be ours alone.
+
+    Workers share their ports with SO_REUSEPORT. Another node of the same user would thereby get a share of the questions, and
+    neither of the two would notice; so each port is first asked for without it.
+    """
+    stream, datagram = socket.SOCK_STREAM, socket.SOCK_DGRAM
+    doors = (("handle", config.handle_port, (stream, datagram)), ("dns", config.dns_port, (stream, datagram)))
+    for door, port, kinds in (*doors, ("http", config.http_port, (stream,))):
+        for kind in kinds:
+            with socket.socket(socket.AF_INET6 if ":" in config.listen else socket.AF_INET, kind) as probe:
+                if kind == stream:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that end do not count
+                try:
+                    probe.bind((config.listen, port))
+                except OSError as error:
+                    what = f"{config.path}: {door}_port {port} of {config.listen}: {error.strerror}"
+                    raise ConfigError(f"{what}; {_PORT_ADVICE.get(error.errno or 0, 'choose another')}") from None
+
+
 def bind(config: NodeConfig) -> Sockets:
-    """Raises ConfigError naming the door whose address is taken. Port 0 takes a free one, the same for UDP and TCP."""
+    """The sockets of one worker. Raises ConfigError. Port 0 takes a free one, the same for UDP and TCP."""
     try:
         http = bind_stream(config.listen, config.http_port)
         handle_tcp, handle_udp = _bind_pair(config.listen, config.handle_port)

@@ -14,6 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from registry.ports import free_ports
 from resolver.anchor import anchor_document
 from resolver.core.record import Value
 from tests.support.world import World
@@ -91,8 +92,25 @@ def test_a_port_that_is_taken_is_told_with_its_door(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         done = subprocess.run([WAYMARK, "serve", str(config(tmp_path, 1, port))], capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
-    assert f"{port} (Handle)" in done.stderr
+    assert f"handle_port {port}" in done.stderr
     assert "Address already in use" in done.stderr
+
+
+@pytest.mark.parametrize("door", ["handle", "dns", "http"])
+def test_a_second_node_takes_no_share_of_the_first_ones_questions(tmp_path: Path, door: str) -> None:
+    first, second = tmp_path / "1", tmp_path / "2"
+    for directory in (first, second):
+        directory.mkdir()
+    (port,) = free_ports(1)
+    for directory in (first, second):
+        path = config(directory, 1)
+        path.write_text(path.read_text().replace(f"{door}_port = 0", f"{door}_port = {port}"))
+    with running(first / "node.toml"):
+        done = subprocess.run([WAYMARK, "serve", str(second / "node.toml")], capture_output=True, text=True, timeout=30)
+        assert done.returncode == 2
+        assert f"{door}_port {port} of 127.0.0.1: Address already in use" in done.stderr
+    with running(second / "node.toml"):  # it is free at once when the first has ended
+        pass
 
 
 @pytest.mark.parametrize("workers", [1, 2])
