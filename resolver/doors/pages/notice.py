@@ -3,7 +3,7 @@
 from resolver.core import codes
 from resolver.core.codes import CodeError
 from resolver.core.errors import FormatError, IdentifierError
-from resolver.core.identifier import Identifier
+from resolver.core.identifier import PREFIX_AUTHORITY, Identifier, fold_prefix
 from resolver.core.message import Failed, NotFound, Referral, Refused
 from resolver.desk import Desk
 from resolver.doors.http_elsewhere import http_doors
@@ -27,7 +27,7 @@ def notice_page(status: int, view: View, reader: Reader, desk: Desk) -> HttpRepl
     content: dict[str, object] = {"ask": [], "meant": [], "since": None, "hint": None, "detail": None, "tone": "plain"}
     match view.outcome:
         case NotFound(zone, None):
-            content |= {"heading": "not-found", "text": word(reader.language, "not-found-text", zone=zone, identifier=name)}
+            content |= {"heading": "not-found", "text": _absence(view.identifier, zone, reader.language)}
             content["hint"] = _code_hint(view.identifier.suffix, reader.language)
             content["meant"] = near(view.identifier, desk.table)
         case NotFound(_, gone_since):
@@ -96,6 +96,16 @@ def _expected(suffix: str) -> str | None:
     error = _code_error(suffix)
     expected = error.expected.rpartition(" ")[2] if error and error.expected.startswith("check ") else ""
     return expected if len(expected) == 1 else None
+
+
+def _absence(identifier: Identifier, zone: str, language: str) -> str:
+    """Whether it is the name that is missing, or its whole prefix already."""
+    prefix = fold_prefix(identifier.prefix)
+    if prefix == PREFIX_AUTHORITY:
+        return word(language, "no-prefix-text", prefix=identifier.suffix, zone=zone)
+    if prefix != zone:
+        return word(language, "no-prefix-text", prefix=prefix, zone=zone)
+    return word(language, "not-found-text", prefix=prefix, identifier=str(identifier))
 
 
 def _code_hint(suffix: str, language: str) -> str:

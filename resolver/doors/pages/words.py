@@ -72,9 +72,11 @@ _WORDS: dict[str, tuple[str, str]] = {
     "said": ("应答", "Answer"),
     "took": ("耗时", "Took"),
     "as-json": ("以 JSON 查看", "As JSON"),
+    "for-programs": ("供程序读取", "For programs"),
     # notices
     "not-found": ("没有这个标识", "No such identifier"),
-    "not-found-text": ("前缀 {zone} 由本节点负责，其下没有登记 {identifier}。", "Prefix {zone} has no record of {identifier}."),
+    "not-found-text": ("前缀 {prefix} 下没有登记 {identifier}。", "Prefix {prefix} has no record of {identifier}."),
+    "no-prefix-text": ("前缀 {prefix} 不存在（{zone} 没有委托它）。", "There is no prefix {prefix}: {zone} has not delegated it."),
     "not-found-next": (
         "请核对字母大小写和每一位数字：后缀区分大小写。",
         "Check every digit, and capital and small letters: the suffix tells them apart.",
