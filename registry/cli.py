@@ -13,7 +13,7 @@ from registry.access import secret, with_registry
 from resolver import cli as resolver_cli
 from resolver.cli import FILE, Commands
 from resolver.core.errors import ConfigError
-from resolver.core.identifier import Identifier
+from resolver.core.identifier import Identifier, check_prefix, fold_prefix, parent_prefix
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -24,7 +24,7 @@ def waymark(verbose: bool) -> None:
 
     \b
     Try it          waymark demo
-    Run a node      waymark init, serve, registry serve, delegate, check
+    Run a node      waymark init, request, delegate, registry serve, serve, check
     Register codes  waymark register, import
     Resolve codes   waymark resolve, verify
     """
@@ -42,7 +42,8 @@ def waymark(verbose: bool) -> None:
 @click.option("--prefix", help="The prefix of this node, e.g. 88.118. Not for root and recursive nodes.")
 @click.option("--anchor", type=FILE, envvar="WAYMARK_ANCHOR", help="Trust anchor of the tree to join. Not for a root.")
 @click.option("--name", help="What the node calls itself.  [default: role and prefix]")
-@click.option("--listen", default="127.0.0.1", show_default=True, help="Address of all doors.")
+@click.option("--listen", default="127.0.0.1", show_default=True, help="Address of all doors; 0.0.0.0 or :: for every one.")
+@click.option("--public-address", help="Address that others are told.  [default: that of --listen]")
 @click.option(
     "--ports",
     type=click.IntRange(1024, 65_000),
@@ -57,6 +58,7 @@ def init(
     anchor: Path | None,
     name: str | None,
     listen: str,
+    public_address: str | None,
     ports: int | None,
     apex: str,
     envelope: bool,
@@ -70,7 +72,9 @@ def init(
     """
     from registry.setup import Plan, set_up
 
-    plan = Plan(role, directory, prefix, name, listen, apex=apex, anchor=anchor, envelope=envelope)
+    plan = Plan(
+        role, directory, prefix, name, listen, apex=apex, anchor=anchor, envelope=envelope, public_address=public_address
+    )  # fmt: skip
     if ports is not None:
         plan = plan._replace(handle_port=ports, dns_port=ports + 1, http_port=ports + 2, registry_port=ports + 3)
     asyncio.run(set_up(plan))
@@ -97,7 +101,8 @@ def next_steps(plan: Any) -> list[str]:
 def keygen(directory: Path, prefix: str, rsa: bool) -> None:
     """Make a new signing key for PREFIX in the key directory DIR and print its public part as a JWK.
 
-    Where PREFIX has a key already the new one becomes its next: delegate it again, then it signs.
+    Where PREFIX has a key already the new one becomes its next: delegate it again (with a new request, see `waymark request`, where
+    it has a node of its own), then it signs.
     """
     from registry.keys import KeyDirectory
     from resolver.core import trust
@@ -106,6 +111,23 @@ def keygen(directory: Path, prefix: str, rsa: bool) -> None:
     directory_of_keys.generate(prefix, rsa=rsa)
     for index, public in directory_of_keys.public(prefix).items():
         click.echo(json.dumps({"index": index} | trust.jwk(public)))
+
+
+@waymark.command()
+@click.argument("config", metavar="REGISTRY.toml", type=FILE)
+@click.argument("prefix")
+def request(config: Path, prefix: str) -> None:
+    """Write request.json for the parent of PREFIX anew: beside REGISTRY.toml, good for an hour.
+
+    `waymark init` has written the first one. Another is needed where that hour is over, and for a new key or a new address.
+    """
+    from registry.config import read_config
+    from registry.setup import write_request
+
+    check_prefix(prefix)
+    path = write_request(read_config(config), prefix)
+    parent = parent_prefix(fold_prefix(prefix))
+    click.echo(f"{path}: for the operator of {parent}, who gives it to `waymark delegate` within the hour")
 
 
 # ---- the registry
@@ -147,10 +169,10 @@ def delegate(what: str, url: str, token: str | None) -> None:
     """
     from registry.client import RegistryClient
 
-    if Path(what).is_file():
+    if "/" in what or what.endswith(".json") or Path(what).is_file():
         try:
             request = json.loads(Path(what).read_bytes())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"{what} is not JSON: {error}") from None
     else:
         request = {"prefix": what}

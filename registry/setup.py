@@ -10,6 +10,7 @@ A node's directory holds everything of it:
 A recursive node has node.toml and anchor.json only.
 """
 
+import ipaddress
 import json
 import os
 import shutil
@@ -18,14 +19,17 @@ from string import Template
 from typing import NamedTuple
 
 from registry import keys
-from registry.config import RegistryConfig, read_config
+from registry.config import RegistryConfig, one_server_site, read_config
 from registry.service import Actor, Service
 from resolver.anchor import anchor_document, read_anchor
+from resolver.config import apex
 from resolver.core.errors import ConfigError
 from resolver.core.identifier import ANCHOR, PREFIX_AUTHORITY, check_prefix, fold_prefix, parent_prefix
+from resolver.core.wire.site import PROTOCOL_HTTP, PROTOCOL_UDP, encode_site
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _TABLE_SECTION = '\n[table]\npath = "table"                  # where the registry publishes and this node answers from\n'
+_PUBLIC = '{}public_address = "{}"  # what others are told, where it is not `listen`'
 OPERATOR = Actor("operator", "operator")
 
 
@@ -44,6 +48,11 @@ class Plan(NamedTuple):
     apex: str = "id.test"
     anchor: Path | None = None  # of the tree to join; made anew for a root
     envelope: bool = False
+    public_address: str | None = None  # what others are told; `listen` unless given
+
+    @property
+    def address(self) -> str:
+        return self.public_address or self.listen
 
 
 async def set_up(plan: Plan) -> None:
@@ -56,7 +65,6 @@ async def set_up(plan: Plan) -> None:
     _write_config(plan, "node.toml")
     if plan.role != "root":
         assert plan.anchor is not None
-        read_anchor(plan.anchor)
         if plan.anchor.resolve() != (directory / "anchor.json").resolve():
             shutil.copyfile(plan.anchor, directory / "anchor.json")
     if plan.role == "recursive":
@@ -70,7 +78,7 @@ async def set_up(plan: Plan) -> None:
         (directory / "anchor.json").write_text(anchor_document(directory_of_keys.public(ANCHOR), config.node), "ascii")
     await _first_service(plan, config)
     if plan.prefix is not None:
-        write_request(plan, directory_of_keys)
+        write_request(config, plan.prefix)
 
 
 async def _first_service(plan: Plan, config: RegistryConfig) -> None:
@@ -90,15 +98,21 @@ async def _first_service(plan: Plan, config: RegistryConfig) -> None:
         file.write(secret + "\n")
 
 
-def write_request(plan: Plan, directory_of_keys: "keys.KeyDirectory") -> None:
-    """Writes what the parent's registry takes as `POST /v1/prefixes`. The proof in it is good for an hour."""
-    assert plan.prefix is not None
+def write_request(config: RegistryConfig, prefix: str) -> Path:
+    """Writes what the parent's registry takes as `POST /v1/prefixes`, beside the registry's file. Its proof is good for an hour.
+
+    Raises ConfigError if the key directory holds no key of `prefix`.
+    """
+    (server,) = config.node.servers
+    ports = {way.protocol: way.port for way in server.interfaces}
     document = {
-        "prefix": fold_prefix(plan.prefix),
-        "servers": [{"address": plan.listen, "handle_port": plan.handle_port, "http_port": plan.http_port}],
-        "proof": directory_of_keys.make_proof(plan.prefix, parent_prefix(fold_prefix(plan.prefix))),
+        "prefix": fold_prefix(prefix),
+        "servers": [{"address": server.address, "handle_port": ports[PROTOCOL_UDP], "http_port": ports[PROTOCOL_HTTP]}],
+        "proof": keys.KeyDirectory(config.keys).make_proof(prefix, parent_prefix(fold_prefix(prefix))),
     }
-    (plan.directory / "request.json").write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    path = config.path.parent / "request.json"
+    path.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    return path
 
 
 def _check(plan: Plan) -> None:
@@ -112,6 +126,23 @@ def _check(plan: Plan) -> None:
             raise ConfigError(f"{PREFIX_AUTHORITY} belongs to the root; use `waymark init root`")
     if plan.role != "root" and plan.anchor is None:
         raise ConfigError("--anchor FILE is needed: the trust anchor of the tree to join, from its root's operator")
+    if plan.anchor is not None:
+        read_anchor(plan.anchor)
+    apex(plan.apex, Path("--apex"))
+    _check_addresses(plan)
+
+
+def _check_addresses(plan: Plan) -> None:
+    for option, text in (("--listen", plan.listen), ("--public-address", plan.address)):
+        try:
+            found = ipaddress.ip_address(text)
+        except ValueError:
+            raise ConfigError(f"{option} must be an IPv4 or IPv6 address, not {text!r}") from None
+    if plan.role == "recursive":  # nothing names it
+        return
+    if found.is_unspecified:
+        raise ConfigError(f"{found} is every address of this machine; say with --public-address which one others are to ask")
+    encode_site(one_server_site(plan.address, plan.handle_port, plan.http_port))  # not every IPv6 address can be written there
 
 
 def _write_config(plan: Plan, name: str) -> None:
@@ -119,7 +150,9 @@ def _write_config(plan: Plan, name: str) -> None:
     envelope = '"0.0"' if plan.role == "root" else f'"{plan.prefix}"'
     text = template.substitute(
         plan._asdict(),
-        name=plan.name or (f"{plan.role}-{plan.prefix}" if plan.prefix else plan.role),
+        public_address=_PUBLIC.format("" if plan.public_address else "# ", plan.public_address or "192.0.2.1"),
+        address=plan.address,
+        name=json.dumps(plan.name or (f"{plan.role}-{plan.prefix}" if plan.prefix else plan.role), ensure_ascii=False),
         table="" if plan.role == "recursive" else _TABLE_SECTION,
         envelope=envelope if plan.envelope else "",
     )

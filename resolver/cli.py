@@ -46,6 +46,11 @@ class Commands(click.Group):
         except WaymarkError as error:
             click.echo(f"waymark: {error}", err=True)
             ctx.exit(EXIT_UNVERIFIED)
+        except OSError as error:
+            if error.filename is None:  # no file of the user's: a pipe that was closed, or a fault of ours
+                raise
+            click.echo(f"waymark: {error.filename}: {error.strerror}", err=True)
+            ctx.exit(EXIT_USAGE)
 
 
 class HostPort(click.ParamType[tuple[str, int]]):
@@ -106,18 +111,22 @@ def serve(node: Path) -> None:
 @click.argument("node", metavar="NODE.toml", type=FILE)
 @click.argument("identifier", metavar="IDENTIFIER")
 def answer(node: Path, identifier: str) -> None:
-    """Print what this node would say of IDENTIFIER, from its answer table, without any network."""
+    """Print what this node would say of IDENTIFIER, from its answer table, without any network.
+
+    Exit status: 0 an answer, 1 no such identifier, 2 usage or configuration, 3 a referral to other servers, or a refusal.
+    """
     from resolver.table import Table
 
     config = read_config(node)
     if config.table is None:
         raise ConfigError(f"{node}: a recursive node has no table to answer from; use `waymark resolve`")
     table = Table(config.table)
-    outcome = table.find(Identifier.parse_or_prefix(identifier))
-    for line in printing.outcome_lines(outcome):
+    asked = Identifier.parse_or_prefix(identifier)
+    outcome = table.find(asked)
+    for line in printing.outcome_lines(asked, outcome):
         click.echo(line)
     table.close()
-    sys.exit(EXIT_FOUND if isinstance(outcome, Answer) else EXIT_NOT_FOUND)
+    sys.exit(EXIT_FOUND if isinstance(outcome, Answer) else EXIT_NOT_FOUND if isinstance(outcome, NotFound) else EXIT_UNVERIFIED)
 
 
 @click.command()
@@ -166,7 +175,7 @@ def _check_prefix(config: NodeConfig, anchor: Anchor, prefix: str, keys: dict[in
 @click.option(
     "--from",
     "source",
-    type=click.File("r", "utf-8"),
+    type=click.File("r", "utf-8-sig"),
     help="Read identifiers from this file, one a line; - is standard input.",
 )
 @click.option("--at", type=HostPort(), help="Ask this server first, and go on where it refers; else the walk begins at the root.")
@@ -195,9 +204,11 @@ def resolve(
     Exit status: 0 found and verified, 1 no such identifier, 2 usage or configuration, 3 could not be verified or reached.
     Of several identifiers the highest counts.
     """
-    names = [*identifiers, *(line.strip() for line in source or () if line.strip())]
+    names = [*identifiers, *_lines(source)]
     if not names:
         raise click.UsageError("give an IDENTIFIER, for example 88.118.8/JXDY2106023, or --from FILE")
+    if save is not None and len(names) > 1:
+        raise click.UsageError(f"--save takes one identifier, not {len(names):,}: a saved record is a file of its own")
     if door != "handle" and at is None:
         raise ConfigError(f"--door {door} needs --at HOST:PORT: only the Handle door can be walked from the root")
     asked = [Identifier.parse_or_prefix(name) for name in names]
@@ -209,7 +220,7 @@ def resolve(
         if save is not None and found.verdict.verified:
             save.write_text(json.dumps(saved_document(found), ensure_ascii=False, indent=1) + "\n", "utf-8")
         if as_json:
-            document = printing.resolution_document(identifier, found)
+            document = printing.resolution_document(identifier, found, indexes, types)
             click.echo(json.dumps(document, ensure_ascii=False, indent=2 if len(asked) == 1 else None))
         else:
             for line in printing.resolution_lines(identifier, found, indexes, types, trace):
@@ -217,6 +228,14 @@ def resolve(
 
     asyncio.run(_resolve_all(asked, find_anchor(anchor_path), at, door, apex, show))
     sys.exit(status)
+
+
+def _lines(source: TextIO | None) -> list[str]:
+    """The identifiers in a file, one a line. Raises ConfigError if it is no text."""
+    try:
+        return [line.strip() for line in source or () if line.strip()]
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--from: the file is not UTF-8 text: {error.reason} at octet {error.start}") from None
 
 
 async def _resolve_all(
@@ -249,7 +268,12 @@ async def _resolve_all(
 @anchor_option
 @click.option("--at-time", type=int, help="Verify as of this time (seconds since 1970) instead of now.")
 def verify(record: Path, anchor_path: Path | None, at_time: int | None) -> None:
-    """Verify a record that `waymark resolve --save` or a node's JSON page wrote, offline: only the anchor is needed."""
+    """Verify a record that `waymark resolve --save` wrote, offline.
+
+    It holds the whole chain of signatures, so that nothing but the anchor is needed: no node and no network.
+
+    Exit status: 0 verified, 2 not a saved record, 3 refused, with the reason.
+    """
     try:
         document = json.loads(record.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -297,7 +321,7 @@ def stat(place: Path) -> None:
 
     opened = Table(table_path(place))
     figures = opened.stat()
-    each = f", {figures.octets / figures.records:.0f} a record" if figures.records else ""
+    each = f", {figures.octets / figures.records:,.0f} a record" if figures.records else ""
     click.echo(f"records        {figures.records:,}")
     click.echo(f"homed prefixes {figures.homed:,}: {', '.join(homed.prefix for homed in opened.homed()[:20])}")
     click.echo(f"change serial  {figures.serial:,}")

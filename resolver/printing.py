@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from resolver.core.errors import FormatError, SignatureError
-from resolver.core.identifier import ANCHOR, Identifier
+from resolver.core.identifier import ANCHOR, PREFIX_AUTHORITY, Identifier, fold_prefix
 from resolver.core.message import Answer, AnsweringRecord, Failed, NotFound, Outcome, Referral, Refused
 from resolver.core.record import TTL_ABSOLUTE, TYPE_SITE, TYPE_SITE_PREFIX, Value, selected
 from resolver.core.trust import Trusted
-from resolver.core.wire.json import value_to_json
+from resolver.core.wire.json import iso_time, value_to_json
 from resolver.core.wire.site import PROTOCOL_HTTP, PROTOCOL_HTTPS, PROTOCOL_TCP, PROTOCOL_UDP, Server, decode_site
 from resolver.core.wire.values import decode_values
 from resolver.desk import Resolution
@@ -18,8 +18,8 @@ from resolver.desk import Resolution
 _DATA_CHARACTERS = 100
 
 
-def outcome_lines(outcome: Outcome) -> Iterator[str]:
-    """What a node says, before anybody verified it."""
+def outcome_lines(asked: Identifier, outcome: Outcome) -> Iterator[str]:
+    """What a node says of `asked`, before anybody verified it."""
     match outcome:
         case Answer(record):
             yield f"{record.key.decode()}: {record.count} value(s), serial {record.serial}, signature ends {day(record.expires)}"
@@ -28,8 +28,7 @@ def outcome_lines(outcome: Outcome) -> Iterator[str]:
             yield f"referral: {prefix} is delegated; the prefix record names its servers"
             yield from value_lines(record_values(delegation))
         case NotFound(zone, gone_since):
-            gone = f"; it was deleted {moment(gone_since)} and is not given away again" if gone_since else ""
-            yield f"no such identifier: {zone} is answered for here, and has no such name{gone}"
+            yield "no such identifier: " + _absence(asked, zone, gone_since)
         case Refused(reason):
             yield f"refused: {reason}"
         case Failed(error):
@@ -50,11 +49,21 @@ def resolution_lines(
     elif isinstance(outcome, Answer) or (isinstance(outcome, Failed) and isinstance(outcome.error, SignatureError)):
         yield f"{asked}: REFUSED ({found.verdict.reason}): {found.verdict.text}"
     else:
-        yield from (f"{asked}: {line}" for line in outcome_lines(outcome))
+        first, *more = outcome_lines(asked, outcome)
+        yield from (f"{asked}: {first}", *more)
     if trace:
         yield from chain_lines(found.chain)
     if found.verdict.verified and found.chain and isinstance(outcome, Answer):
         yield f"verified: {signed_by(found.chain[0])}"
+
+
+def _absence(asked: Identifier, zone: str, gone_since: int | None) -> str:
+    if gone_since:
+        return f"it was deleted {moment(gone_since)} and is not given away again"
+    prefix = fold_prefix(asked.prefix)
+    if prefix == PREFIX_AUTHORITY:  # the record of a prefix
+        return f"there is no prefix {asked.suffix}, says {zone}"
+    return f"{prefix} has no such name" if prefix == zone else f"there is no prefix {prefix}, says {zone}"
 
 
 def value_lines(values: Iterable[Value]) -> list[str]:
@@ -67,7 +76,7 @@ def chain_lines(chain: Sequence[Trusted]) -> Iterator[str]:
     if chain:
         yield "chain of signatures:"
     for depth, link in enumerate(chain):
-        arrow = "" if depth == 0 else "  " * (depth - 1) + "└─ "
+        arrow = "" if depth == 0 else "   " * (depth - 1) + "└─ "
         own = "  = the trust anchor" if link.identifier.canonical == ANCHOR else ""
         yield f"  {arrow}{link.identifier}  signed by {link.issuer}, serial {link.serial}, until {day(link.expires)}{own}"
 
@@ -91,7 +100,7 @@ def _ways(server: Server) -> str:
     return " ".join(f"{names.get(way.protocol, way.protocol)}:{way.port}" for way in server.interfaces)
 
 
-def resolution_document(asked: Identifier, found: Resolution) -> dict[str, Any]:
+def resolution_document(asked: Identifier, found: Resolution, indexes: tuple[int, ...], types: tuple[str, ...]) -> dict[str, Any]:
     """The same as a document for programs."""
     outcome = found.outcome
     document: dict[str, Any] = {
@@ -100,13 +109,13 @@ def resolution_document(asked: Identifier, found: Resolution) -> dict[str, Any]:
         "verdict": found.verdict._asdict(),
     }
     if isinstance(outcome, Answer):
-        document["values"] = [value_to_json(value) for value in record_values(outcome.record)]
-        document["serial"], document["expires"] = outcome.record.serial, outcome.record.expires
+        document["values"] = [value_to_json(value) for value in selected(record_values(outcome.record), indexes, types)]
+        document["serial"], document["expires"] = outcome.record.serial, iso_time(outcome.record.expires)
         document["stale"] = outcome.stale
     if isinstance(outcome, NotFound) and outcome.gone_since:
-        document["gone_since"] = outcome.gone_since
+        document["gone_since"] = iso_time(outcome.gone_since)
     document["chain"] = [
-        {"identifier": str(link.identifier), "issuer": link.issuer, "serial": link.serial, "expires": link.expires}
+        {"identifier": str(link.identifier), "issuer": link.issuer, "serial": link.serial, "expires": iso_time(link.expires)}
         for link in found.chain
     ]
     document["steps"] = [

@@ -17,6 +17,8 @@ from resolver.core.record import Value
 from resolver.core.wire.json import value_from_json, value_to_json
 from resolver.desk import Resolution
 
+_WRITTEN = "as `waymark resolve --save` writes it; a node's JSON or --json names the chain, but does not hold it"
+
 
 def save(resolution: Resolution) -> dict[str, Any]:
     """The document of a resolution that was verified. Raises FormatError for one that was not: there is nothing to prove."""
@@ -38,7 +40,7 @@ def load(document: object) -> list[tuple[Identifier, tuple[Value, ...]]]:
     Raises FormatError that names the place.
     """
     if not isinstance(document, dict) or not isinstance(document.get("chain"), list):
-        raise FormatError('saved record: expected an object with "identifier" and "chain", as `waymark resolve --save` writes it')
+        raise FormatError(f'saved record: expected an object with "identifier" and "chain", {_WRITTEN}')
     links = document["chain"]
     if not 0 < len(links) <= limits.chain_records.default:
         raise LimitError(f"chain: {len(links)} records; from 1 to {limits.chain_records.default} are allowed")
@@ -52,7 +54,7 @@ def load(document: object) -> list[tuple[Identifier, tuple[Value, ...]]]:
 
 def _read_link(link: object, place: str) -> tuple[Identifier, tuple[Value, ...]]:
     if not isinstance(link, dict) or not isinstance(link.get("handle"), str) or not isinstance(link.get("values"), list):
-        raise FormatError(f'{place}: expected an object with a text "handle" and a list "values"')
+        raise FormatError(f'{place}: expected an object with a text "handle" and a list "values", {_WRITTEN}')
     if len(link["values"]) > limits.record_values.most:
         raise LimitError(f"{place}.values: {len(link['values'])} values; at most {limits.record_values.most} are allowed")
     try:
