@@ -1,6 +1,7 @@
-"""The documents that cross a boundary of the registry: one JSON Schema (2020-12) each in `documents/`, and the OpenAPI description.
+"""The documents that cross a boundary: one JSON Schema (2020-12) each, and the OpenAPI description of the registry.
 
-`openapi.json` refers to the documents by file name, as they refer to each other. What is served is one file with all of them in it.
+`documents/` has those of the registry's API, `node/` what a node answers over HTTP and the files that nodes and people exchange.
+`openapi.json` refers to the registry's by file name, as all refer to each other. What is served is one file with them in it.
 """
 
 import json
@@ -21,23 +22,28 @@ def openapi_octets() -> bytes:
 def openapi() -> dict[str, Any]:
     """The description with the documents as its components."""
     description: dict[str, Any] = _bundled(_read("openapi.json"))
-    schemas = {file.name.removesuffix(".json"): _bundled(json.loads(file.read_bytes())) for file in _documents()}
-    for schema in schemas.values():
-        del schema["$schema"], schema["$id"]
-    description["components"]["schemas"] = schemas
+    description["components"]["schemas"] = _folder("documents")
     return description
 
 
+def node() -> dict[str, Any]:
+    """The schemas of what a node answers and of the files, by name. They may refer to the registry's."""
+    return _folder("node")
+
+
 def validator_schema(name: str) -> dict[str, Any]:
-    """The schema of one document, whole: what it refers to is in its `$defs`."""
-    description = openapi()["components"]["schemas"]
-    text = json.dumps({"$ref": _COMPONENTS + name, "$defs": description}).replace(_COMPONENTS, "#/$defs/")
+    """The schema of one document of either folder, whole: what it refers to is in its `$defs`."""
+    text = json.dumps({"$ref": _COMPONENTS + name, "$defs": _folder("documents") | node()}).replace(_COMPONENTS, "#/$defs/")
     schema: dict[str, Any] = json.loads(text)
     return schema
 
 
-def _documents() -> list[Any]:
-    return sorted((file for file in (_HERE / "documents").iterdir() if file.name.endswith(".json")), key=lambda file: file.name)
+def _folder(name: str) -> dict[str, Any]:
+    files = sorted((file for file in (_HERE / name).iterdir() if file.name.endswith(".json")), key=lambda file: file.name)
+    schemas = {file.name.removesuffix(".json"): _bundled(json.loads(file.read_bytes())) for file in files}
+    for schema in schemas.values():
+        del schema["$schema"], schema["$id"]
+    return schemas
 
 
 def _read(name: str) -> Any:

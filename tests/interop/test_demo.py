@@ -21,6 +21,7 @@ from registry.demo import PRODUCTS
 from resolver.asking import owner_name
 from resolver.core.identifier import Identifier
 from tests.support.peers import program
+from tests.support.schemas import check
 
 WAYMARK = str(Path(sys.executable).parent / "waymark")
 START_SECONDS = 60
@@ -86,6 +87,7 @@ def test_nodes_json_names_every_node(tree: Document) -> None:
     for n in tree["nodes"]:
         assert (n["registry"] is None) == (n["token"] is None) == (n["role"] == "recursive")
     assert Path(tree["anchor"]).exists()
+    check("nodes", json.loads((tree["dir"] / "nodes.json").read_text()))
 
 
 @pytest.mark.parametrize("name", ["88.101", "recursive"])
