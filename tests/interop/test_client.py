@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from registry.ports import free_ports
 from resolver.client import Client
 from resolver.core.errors import FormatError, OverloadError, UnreachableError
 from resolver.core.exchange import TCP, UDP, Endpoint, Told
@@ -86,7 +87,7 @@ async def tcp_server(answering: Answering) -> AsyncIterator[Endpoint]:
         yield Endpoint(TCP, "127.0.0.1", server.sockets[0].getsockname()[1])
 
 
-async def ask(endpoint: Endpoint, name: Identifier = NAME, patience: float = 0.25, **options: bool) -> Told:
+async def ask(endpoint: Endpoint, name: Identifier = NAME, patience: float = 10, **options: bool) -> Told:
     before = open_files()
     try:
         return await Client().ask(name, endpoint, patience, **options)
@@ -146,7 +147,7 @@ async def test_an_answer_over_udp(answering: Answering) -> None:
 @pytest.mark.parametrize(
     ("answering", "error", "text"),
     [
-        (lambda _: [], UnreachableError, "did not answer within 0.25 s"),
+        (lambda _: [], UnreachableError, "did not answer within 0.5 s"),
         (lambda request: fragment(reply(request))[1:], FormatError, "only some datagrams"),
         (lambda request: [reply(request, request_id=7)], UnreachableError, "did not answer"),
         (lambda request: [reply(request, flags=AUTHORITATIVE)], FormatError, "lacks the digest"),
@@ -159,7 +160,7 @@ async def test_an_answer_over_udp(answering: Answering) -> None:
 async def test_what_is_no_answer_over_udp(answering: Answering, error: type[Exception], text: str) -> None:
     async with udp_server(answering) as endpoint:
         with pytest.raises(error, match=text) as raised:
-            await ask(endpoint)
+            await ask(endpoint, patience=0.5)
         assert str(endpoint) in str(raised.value), "the server is named"
 
 
@@ -193,14 +194,12 @@ async def test_a_datagram_from_elsewhere_is_not_heard() -> None:
 
 
 async def test_nobody_listens() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    (port,) = free_ports(1)
     for protocol in (UDP, TCP):
         with pytest.raises(UnreachableError, match=rf"{protocol} 127.0.0.1:{port} cannot be reached: Connection refused"):
-            await ask(Endpoint(protocol, "127.0.0.1", port), patience=5)
+            await ask(Endpoint(protocol, "127.0.0.1", port))
     with pytest.raises(UnreachableError, match=r"tcp \[2001:db8::1\]:2641"):
-        await ask(Endpoint(TCP, "2001:db8::1", 2641))
+        await ask(Endpoint(TCP, "2001:db8::1", 2641), patience=0.25)
 
 
 async def test_no_file_is_left_to_open() -> None:
@@ -232,7 +231,7 @@ async def test_no_file_is_left_to_open() -> None:
 )
 async def test_an_answer_over_tcp(answering: Answering) -> None:
     async with tcp_server(answering) as endpoint:
-        assert await ask(endpoint, patience=5) == TRUE
+        assert await ask(endpoint) == TRUE
 
 
 @pytest.mark.parametrize(
@@ -250,7 +249,7 @@ async def test_an_answer_over_tcp(answering: Answering) -> None:
 async def test_what_is_no_answer_over_tcp(answering: Answering, error: type[Exception], text: str) -> None:
     async with tcp_server(answering) as endpoint:
         with pytest.raises(error, match=text) as raised:
-            await ask(endpoint, patience=5)
+            await ask(endpoint)
         assert str(endpoint) in str(raised.value)
 
 
@@ -259,7 +258,7 @@ async def test_a_tcp_server_that_never_answers() -> None:
         sock.bind(("127.0.0.1", 0))
         sock.listen(1)
         with pytest.raises(UnreachableError, match="did not answer within"):
-            await ask(Endpoint(TCP, "127.0.0.1", sock.getsockname()[1]))
+            await ask(Endpoint(TCP, "127.0.0.1", sock.getsockname()[1]), patience=0.25)
 
 
 @pytest.mark.parametrize(
@@ -308,6 +307,6 @@ async def test_a_flood_does_not_keep_the_client_busy_for_ever() -> None:
     others = asyncio.create_task(count())
     async with udp_server(lambda request: [reply(request, request_id=7)] * 200) as endpoint:
         with pytest.raises(UnreachableError):
-            await ask(endpoint)
+            await ask(endpoint, patience=0.25)
     others.cancel()
     assert turns > 10

@@ -11,6 +11,7 @@ from pathlib import Path
 import dnslib
 import pytest
 
+from registry.ports import free_ports
 from resolver import asking
 from resolver.core.errors import ConfigError, FormatError, UnreachableError
 from resolver.core.identifier import Identifier
@@ -99,7 +100,8 @@ async def server(udp: Answering | None, tcp: Answering | None) -> AsyncIterator[
         await writer.wait_closed()
 
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
-        stream.bind(("127.0.0.1", 0))
+        (port,) = free_ports(1)
+        stream.bind(("127.0.0.1", port))
         datagrams.setblocking(False)
         if udp is not None:
             datagrams.bind(stream.getsockname())
@@ -191,7 +193,7 @@ SILENCE: Answering = lambda _: []  # noqa: E731
     ids=["plain", "among noise", "truncated", "UDP is lost", "no UDP", "noise alone", "octet by octet"],
 )
 async def test_an_answer(udp: Answering | None, tcp: Answering | None, data: bytes) -> None:
-    assert value(await ask(udp, tcp)) == data
+    assert value(await ask(udp, tcp, 2.0)) == data
 
 
 @pytest.mark.parametrize(

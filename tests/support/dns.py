@@ -18,9 +18,9 @@ from resolver.desk import Desk, Recursion
 from resolver.doors.dns import DnsDoor
 from resolver.metrics import Metrics
 from resolver.server.message_connection import message_server
-from resolver.server.tcp import bind_stream
-from resolver.server.udp import DatagramServer, bind_datagram
+from resolver.server.udp import DatagramServer
 from resolver.table import Table
+from tests.support.sockets import pair
 from tests.support.world import World, site
 
 APEX = "id.test"
@@ -162,16 +162,15 @@ def authority(record: dnslib.DNSRecord) -> tuple[str, str]:
 async def served(door: DnsDoor) -> AsyncIterator[int]:
     """The door on real sockets, UDP and TCP on one port of 127.0.0.1, which it yields."""
     metrics, bounds = door.desk.metrics, door.desk.config.limits
-    stream = bind_stream("127.0.0.1", 0)
-    port = int(stream.getsockname()[1])
+    datagrams, stream = pair()
     servers = (
-        DatagramServer(bind_datagram("127.0.0.1", port), "dns-udp", door.answer_datagram, metrics, bounds),
+        DatagramServer(datagrams, "dns-udp", door.answer_datagram, metrics, bounds),
         message_server(stream, "dns-tcp", door, metrics, bounds),
     )
     for server in servers:
         server.start()
     try:
-        yield port
+        yield int(stream.getsockname()[1])
     finally:
         for server in servers:
             server.close()

@@ -17,9 +17,10 @@ from resolver.doors.handle import HandleDoor
 from resolver.metrics import Metrics
 from resolver.resolution import Resolver
 from resolver.server.message_connection import message_server
-from resolver.server.tcp import Listener, bind_stream
-from resolver.server.udp import DatagramServer, bind_datagram
+from resolver.server.tcp import Listener
+from resolver.server.udp import DatagramServer
 from tests.support.dns import node
+from tests.support.sockets import pair
 from tests.support.world import World
 
 HOMES = {"root": ("0.NA",), "88": ("88",), "88.118": ("88.118", "88.118.5")}
@@ -105,13 +106,3 @@ async def handle_tree(
     finally:
         for each in nodes.values():
             each.close()
-
-
-def pair() -> tuple[socket.socket, Listener]:
-    """A UDP and a TCP socket at one free port of 127.0.0.1."""
-    while True:
-        udp = bind_datagram("127.0.0.1", 0)
-        try:
-            return udp, bind_stream("127.0.0.1", udp.getsockname()[1])
-        except OSError:
-            udp.close()

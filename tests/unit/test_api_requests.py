@@ -28,7 +28,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Registry]:
     """One for all tests here: most only see refusals."""
     path = tmp_path_factory.mktemp("registry")
-    async with running(path, http_body_octets=20_000, http_body_seconds=1, http_idle_seconds=1, connections=16) as found:
+    async with running(path, http_body_octets=20_000, http_body_seconds=1, http_idle_seconds=1) as found:
         yield found
 
 
@@ -247,16 +247,17 @@ async def test_a_head_that_does_not_end_is_not_waited_for(registry: Registry) ->
     assert nothing.value.partial == b""
 
 
-async def test_one_connection_too_many_is_told_so(registry: Registry) -> None:
-    host, _, port = registry.listener.address.removeprefix("http://").rpartition(":")
-    open_ones = [await asyncio.open_connection(host, int(port)) for _ in range(16)]
-    try:
-        refused = await exchange(registry.listener.address, b"")
-        assert (said(refused), refused.headers["Retry-After"]) == ((503, "busy", ""), "1")
-    finally:
-        for _, writer in open_ones:
-            writer.close()
-            await writer.wait_closed()
+async def test_one_connection_too_many_is_told_so(tmp_path: Path) -> None:
+    async with running(tmp_path, connections=16) as registry:
+        host, _, port = registry.listener.address.removeprefix("http://").rpartition(":")
+        open_ones = [await asyncio.open_connection(host, int(port)) for _ in range(16)]
+        try:
+            refused = await exchange(registry.listener.address, b"")
+            assert (said(refused), refused.headers["Retry-After"]) == ((503, "busy", ""), "1")
+        finally:
+            for _, writer in open_ones:
+                writer.close()
+                await writer.wait_closed()
 
 
 async def test_addresses_and_methods_that_there_are_not(registry: Registry) -> None:
