@@ -48,7 +48,7 @@ def running(path: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
         yield process, found[0]
     finally:
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
         process.stdout.close()
         process.stderr.close()
 
@@ -70,7 +70,7 @@ def test_workers_share_ports_and_counters_and_a_dead_one_is_replaced(tmp_path: P
             assert '"responseCode":1' in get(f"{http}/api/handles/88/ABC")
         assert counted(get(f"{http}/metrics")) == 20, "whichever worker is asked shows the whole node"
         os.kill(first[0], signal.SIGKILL)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while len(workers_of(process.pid)) < 2 or first[0] in workers_of(process.pid):
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -79,6 +79,15 @@ def test_workers_share_ports_and_counters_and_a_dead_one_is_replaced(tmp_path: P
             assert time.monotonic() < deadline
             answered += '"responseCode":1' in get(f"{http}/api/handles/88/ABC")
     assert not [pid for pid in (process.pid, *first) if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_node_that_is_to_end_while_it_replaces_a_worker_ends(tmp_path: Path) -> None:
+    with running(config(tmp_path, workers=2)) as (process, _):
+        pids = workers_of(process.pid)
+        os.kill(pids[0], signal.SIGKILL)
+        while pids[0] in workers_of(process.pid):
+            time.sleep(0.001)
+    assert not [pid for pid in (process.pid, *pids) if Path(f"/proc/{pid}").exists()]
 
 
 def counted(metrics: str) -> int:
