@@ -10,7 +10,6 @@ an Idempotency-Key; and then only when the line broke or the registry was busy.
 
 import asyncio
 import json
-import os
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any, Self
@@ -19,6 +18,7 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
+from resolver.cause import cause
 from resolver.core import limits
 from resolver.core.errors import ConfigError, ConflictError, FormatError, OverloadError, UnreachableError, WaymarkError
 
@@ -157,7 +157,7 @@ class RegistryClient:
                     for line in whole:
                         yield _document(line)
         except _BROKEN_LINE as error:
-            raise UnreachableError(f"the stream to the registry {self.url} broke: {_cause(error)}") from None
+            raise UnreachableError(f"the stream to the registry {self.url} broke: {cause(error)}") from None
 
     # ---- prefixes and tokens
 
@@ -227,7 +227,7 @@ class RegistryClient:
             ) as reply:
                 octets = await _body(reply)
         except _BROKEN_LINE as error:
-            raise UnreachableError(f"the registry {self.url} cannot be reached: {_cause(error)}") from None
+            raise UnreachableError(f"the registry {self.url} cannot be reached: {cause(error)}") from None
         if reply.status >= 300:
             raise _refusal(reply.status, octets)
         return _document(octets) if octets else {}
@@ -291,18 +291,3 @@ def _address(resource: str, identifier: str) -> str:
     """The path of an identifier: its first slash literal, the rest of the suffix percent-encoded once."""
     prefix, _, suffix = identifier.partition("/")
     return f"/v1/{resource}/{quote(prefix)}/{quote(suffix, safe=_LITERAL)}"
-
-
-def _cause(error: BaseException) -> str:
-    """In a few words."""
-    if isinstance(error, aiohttp.ClientSSLError):
-        return str(error)
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, aiohttp.ClientResponseError):
-        return "what answers there does not speak HTTP"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return error.strerror or "the host is not known"
-    if isinstance(error, aiohttp.ClientOSError) and error.errno:
-        return os.strerror(error.errno)
-    return "the connection was cut"

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
+from resolver.cause import cause
 from resolver.core.errors import ConfigError, FormatError, UnreachableError, WaymarkError
 from resolver.core.identifier import Identifier, fold_prefix
 from resolver.core.message import Answer, Failed, NotFound, Query, Referral
@@ -60,7 +61,7 @@ async def over_http(resolver: Resolver, identifier: Identifier, at: tuple[str, i
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(_SECONDS)) as session, session.get(url) as response:
             document = await asyncio.to_thread(_json, await _whole(response))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        return _failed(asked, identifier, UnreachableError(f"{asked.server} does not answer: {error or type(error).__name__}"))
+        return _failed(asked, identifier, UnreachableError(f"{asked.server} cannot be asked: {cause(error)}"))
     except FormatError as error:
         return _failed(asked, identifier, error)
     code = document.get("responseCode")

@@ -389,6 +389,18 @@ async def test_a_page_says_whether_the_name_is_missing_or_its_prefix(client: Cli
         assert absence in text, text
 
 
+# ---- a recursive node
+
+
+async def test_a_recursive_node_answers_for_anybody(recursive: Client) -> None:
+    status, document = await recursive.json(f"/api/handles/{PRODUCT}")
+    assert (status, document["responseCode"]) == (200, 1)
+    assert (await recursive.ask(f"/{PRODUCT}"))[0].status == 302
+    assert (await recursive.json("/api/handles/88.118/none"))[0] == 404
+    response, text = await recursive.ask("/0.NA/88?noredirect", **BROWSER)
+    assert (response.status, "国家顶级节点" in text) == (200, True)
+
+
 async def test_a_stale_answer_is_marked(recursive: Client) -> None:
     recursive.node.recursion.stale = True
     response, _ = await recursive.ask(f"/api/handles/{PRODUCT}")
@@ -424,15 +436,3 @@ async def test_a_known_answer_on_a_recursive_node_ends_with_its_ttl(recursive: C
     target, now = f"/api/handles/{PRODUCT}".encode(), time.time()
     assert recursive.node.door.cache.get(target, now + 50) is not None
     assert recursive.node.door.cache.get(target, now + 62) is None
-
-
-# ---- a recursive node
-
-
-async def test_a_recursive_node_answers_for_anybody(recursive: Client) -> None:
-    status, document = await recursive.json(f"/api/handles/{PRODUCT}")
-    assert (status, document["responseCode"]) == (200, 1)
-    assert (await recursive.ask(f"/{PRODUCT}"))[0].status == 302
-    assert (await recursive.json("/api/handles/88.118/none"))[0] == 404
-    response, text = await recursive.ask("/0.NA/88?noredirect", **BROWSER)
-    assert (response.status, "国家顶级节点" in text) == (200, True)
