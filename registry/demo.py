@@ -8,6 +8,7 @@ Every step is done with what a user has: the files of `waymark init`, the regist
 """
 
 import asyncio
+import csv
 import ctypes
 import json
 import signal
@@ -35,11 +36,16 @@ from resolver.resolution import Resolution, Resolver
 PRODUCTS = Path(__file__).parent / "demo_data" / "products-1000.csv"
 CODE = "88.118.8/JXDY2106023"
 CODE_VALUES = {"URL": "https://example.org/p/JXDY2106023", "NAME": "电源模块 Power module", "LOT": "R77"}
-_START_SECONDS = 30.0
+_START_SECONDS, _SEEN_SECONDS = 30.0, 10.0
 _PORTS = 4  # of a node: Handle, DNS, HTTP, and its registry's
 _PR_SET_PDEATHSIG = 1
 
-Processes = list[asyncio.subprocess.Process]
+
+class Running(NamedTuple):
+    """A process of the tree, and the command that started it."""
+
+    command: str
+    process: asyncio.subprocess.Process
 
 
 class Member(NamedTuple):
@@ -80,7 +86,7 @@ async def _demo(directory: Path, once: bool) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    running: Processes = []
+    running: list[Running] = []
     try:
         started = time.monotonic()
         work = asyncio.create_task(_start(directory, running))
@@ -95,10 +101,10 @@ async def _demo(directory: Path, once: bool) -> int:
         if not await _done_before(walk, stop):
             return 130
         if once:
-            print("\nThe walk is done and the tree ends. Without --once it stays up, and these commands work.", flush=True)
+            print("\nThe walk is done and the tree ends. Without --once it stays up, for you to try such commands.", flush=True)
             return 0 if walk.result() else 3
         print("\nThe tree stays up. Ctrl-C ends it.", flush=True)
-        await stop.wait()
+        await stay_up(running, stop)
         print("\nStopping ...", flush=True)
         return 0
     finally:
@@ -118,14 +124,31 @@ async def _done_before(work: "asyncio.Task[Any]", stop: asyncio.Event) -> bool:
     return False
 
 
+async def stay_up(running: list[Running], stop: asyncio.Event) -> None:
+    """Until the user stops. A process that ends before is told of: what the tree does without it is worth seeing too."""
+    ends: dict[asyncio.Task[Any], str] = {asyncio.create_task(each.process.wait()): each.command for each in running}
+    stopped: asyncio.Task[Any] = asyncio.create_task(stop.wait())
+    while not stopped.done():
+        done, _ = await asyncio.wait({stopped, *ends}, return_when=asyncio.FIRST_COMPLETED)
+        for end in done - {stopped}:
+            print(
+                f"\n`{ends.pop(end)}` ended with status {end.result()}. The others stay up; that command starts it again.",
+                flush=True,
+            )
+    for end in ends:
+        end.cancel()
+
+
 # ---- setting up and starting
 
 
-async def _start(directory: Path, running: Processes) -> dict[str, Any]:
+async def _start(directory: Path, running: list[Running]) -> dict[str, Any]:
     """Brings the tree up, new or again, and returns what stands in nodes.json."""
     fresh = not (directory / "nodes.json").exists()
     _say("Setting up" if fresh else "Starting again", f"state in {directory}")
     if fresh:
+        if any((directory / member.name / "node.toml").exists() for member in TREE):
+            raise ConfigError(f"{directory} holds a demo whose first start was cut short; remove that directory, or choose another")
         ports = free_ports(_PORTS * len(TREE))
         for number, member in enumerate(TREE):
             await set_up(_plan(member, directory, ports[_PORTS * number :]))
@@ -178,30 +201,29 @@ def _document(directory: Path) -> dict[str, Any]:
     return {"anchor": str(directory / "root" / "anchor.json"), "nodes": nodes}
 
 
-async def _launch(running: Processes, *arguments: str) -> None:
+async def _launch(running: list[Running], *arguments: str) -> None:
     """Starts a `waymark` command that runs until the demo ends; returns once it says that it is up."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "registry.cli", *arguments,
         stdout=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL, preexec_fn=_die_with_parent, start_new_session=True,
     )  # fmt: skip
-    running.append(process)
+    command = f"{_command()} {' '.join(arguments)}"
+    running.append(Running(command, process))
     assert process.stdout is not None
     try:
         async with asyncio.timeout(_START_SECONDS):
             if not await process.stdout.readline():
-                raise ConfigError(
-                    f"`waymark {' '.join(arguments)}` ended with status {await process.wait()}; see its message above"
-                )
+                raise ConfigError(f"`{command}` ended with status {await process.wait()}; see its message above")
     except TimeoutError:
-        raise UnreachableError(f"`waymark {' '.join(arguments)}` did not come up within {_START_SECONDS:.0f} s") from None
+        raise UnreachableError(f"`{command}` did not come up within {_START_SECONDS:.0f} s") from None
 
 
-async def _end(running: Processes) -> None:
+async def _end(running: list[Running]) -> None:
     """Asks all to end, then waits for all."""
-    for process in running:
-        if process.returncode is None:
-            process.terminate()
-    await asyncio.gather(*(process.wait() for process in running))
+    for each in running:
+        if each.process.returncode is None:
+            each.process.terminate()
+    await asyncio.gather(*(each.process.wait() for each in running))
 
 
 def _die_with_parent() -> None:
@@ -299,8 +321,8 @@ async def _walk(document: dict[str, Any]) -> bool:
 
 
 async def _until(question: Any) -> Resolution:
-    """Asks until the record is there: a registration is visible within a second, so two are enough."""
-    deadline = time.monotonic() + 2.0
+    """Asks until the record is there: a registration is visible within a second, but a machine may be busy with other things."""
+    deadline = time.monotonic() + _SEEN_SECONDS
     while True:
         found: Resolution = await question()
         if found.verdict.verified or time.monotonic() > deadline:
@@ -349,8 +371,9 @@ def _what_next(document: dict[str, Any]) -> list[str]:
     enterprise, recursive = node_of(document, "88.118.8"), node_of(document, "recursive")
     anchor = document["anchor"]
     dns_host, dns_port = address(recursive["dns"])
-    waymark = Path(sys.argv[0]).name if Path(sys.argv[0]).name == "waymark" else "waymark"
-    command = f".venv/bin/{waymark}" if Path(".venv/bin/waymark").exists() else waymark
+    command, token = _command(), Path(anchor).parents[1] / enterprise["name"] / "token"
+    with open(PRODUCTS, encoding="utf-8", newline="") as file:
+        product = f"88.101.5/{next(csv.DictReader(file))['gtin']}"
     name = asking.owner_name(Identifier.parse(CODE), "id.test")
     lines = [f"   {'node':10} {'role':11} {'handle':22} {'dns':22} {'http':24} registry"]
     lines += [
@@ -362,11 +385,17 @@ def _what_next(document: dict[str, Any]) -> list[str]:
         *lines,
         "",
         f"   {command} resolve {CODE} --anchor {anchor} --trace",
-        f"   {command} resolve {CODE} --anchor {anchor} --at {recursive['dns']} --door dns",
+        f"   {command} resolve {product} --anchor {anchor} --at {recursive['dns']} --door dns",
         f"   dig @{dns_host} -p {dns_port} {name} TXT",
         f"   curl {recursive['http']}/api/handles/{CODE}",
         f"   curl -H 'Accept: application/json' {recursive['http']}/{CODE}",
         f"   {command} register 88.118.8/MY-FIRST --value URL=https://example.org/ --registry {enterprise['registry']} \\",
-        f"       --token {enterprise['token']}",
+        f"       --token @{token}",
         f"   in a browser: {recursive['http']}/{CODE}?noredirect",
+        f"                 {recursive['http']}/{product}?noredirect",
     ]
+
+
+def _command() -> str:
+    """How this program is called from here."""
+    return ".venv/bin/waymark" if Path(".venv/bin/waymark").exists() else "waymark"
