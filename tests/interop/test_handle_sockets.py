@@ -17,7 +17,7 @@ from resolver.core.wire.site import PROTOCOL_TCP, addresses, decode_site
 from tests.support.handle import Said, read, request
 from tests.support.handle_tree import handle_tree
 
-PATIENCE = 5
+PATIENCE = 20
 
 
 @asynccontextmanager

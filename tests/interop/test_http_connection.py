@@ -14,7 +14,7 @@ from resolver.metrics import Metrics
 from resolver.server.http_connection import HttpConnection, http_server
 from resolver.server.tcp import StreamServer, bind_stream
 
-SECONDS = 8.0  # for whatever a test waits for
+SECONDS = 30.0  # for whatever a test waits for
 
 
 class Parrot:

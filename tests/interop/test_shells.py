@@ -17,6 +17,8 @@ from resolver.server.message_connection import message_server
 from resolver.server.tcp import StreamServer, bind_stream
 from resolver.server.udp import DatagramServer, bind_datagram
 
+SECONDS = 20.0  # for whatever a test waits for
+
 
 class Parrot:
     """Repeats a message. `slow` messages wait, `big` ones are answered with much, `boom` is a bug, a zero length is malformed."""
@@ -61,8 +63,8 @@ async def stream(door: Parrot, **bounds: int) -> AsyncIterator[tuple[StreamServe
     server.close()
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
+async def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
         await asyncio.sleep(0.01)
@@ -112,7 +114,7 @@ async def test_a_peer_that_does_not_read_is_not_answered_further() -> None:
             assert door.answered < 100, "answers pile up for a peer that reads none"
             received = 0
             while received < 400_000 * 200:
-                received += len(await asyncio.wait_for(loop.sock_recv(sock, 2**20), 5))
+                received += len(await asyncio.wait_for(loop.sock_recv(sock, 2**20), SECONDS))
             assert received == 400_000 * 200
             assert door.answered == 200
 
@@ -137,7 +139,7 @@ async def test_half_a_message_is_waited_for_no_longer_than_the_bound() -> None:
     async with stream(Parrot(), connection_first_seconds=1) as (server, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"\x05he")
-        assert await asyncio.wait_for(reader.read(), 5) == b""
+        assert await asyncio.wait_for(reader.read(), SECONDS) == b""
         writer.close()
         assert len(server) == 0
 
@@ -181,10 +183,10 @@ async def test_datagrams_one_several_none_and_late(caplog: pytest.LogCaptureFixt
     loop = asyncio.get_running_loop()
     for packet in (b"\x04slow", b"drop", b"\x04boom", b"\x05pair", b"\x02ok"):
         client.send(packet)
-    received = [await asyncio.wait_for(loop.sock_recv(client, 100), 5) for _ in range(3)]
+    received = [await asyncio.wait_for(loop.sock_recv(client, 100), SECONDS) for _ in range(3)]
     assert received == [b"one", b"two", b"ok"]
     door.gate.set()
-    assert await asyncio.wait_for(loop.sock_recv(client, 100), 5) == b"slow done"
+    assert await asyncio.wait_for(loop.sock_recv(client, 100), SECONDS) == b"slow done"
     assert "broke the handle-udp door" in caplog.text
     assert metrics.total("query", "handle-udp", "failed") == 1
     client.close()
@@ -205,7 +207,7 @@ async def test_a_reply_in_pieces_arrives_in_pieces(piece_octets: int) -> None:
     loop = asyncio.get_running_loop()
     for reply in replies:
         client.send(b"question")
-        assert tuple([await asyncio.wait_for(loop.sock_recv(client, 70_000), 5) for _ in reply]) == reply
+        assert tuple([await asyncio.wait_for(loop.sock_recv(client, 70_000), SECONDS) for _ in reply]) == reply
     client.close()
     server.close()
 
