@@ -11,6 +11,7 @@ import asyncio
 import csv
 import ctypes
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from registry.client import RegistryClient
+from registry.demo_words import Words, column
 from registry.importing import ImportOptions, run_import
 from registry.ports import free_ports
 from registry.setup import Plan, set_up
@@ -36,6 +38,7 @@ from resolver.resolution import Resolution, Resolver
 PRODUCTS = Path(__file__).parent / "demo_data" / "products-1000.csv"
 CODE = "88.118.8/JXDY2106023"
 CODE_VALUES = {"URL": "https://example.org/p/JXDY2106023", "NAME": "电源模块 Power module", "LOT": "R77"}
+words = Words(os.environ)
 _START_SECONDS, _SEEN_SECONDS = 30.0, 10.0
 _PORTS = 4  # of a node: Handle, DNS, HTTP, and its registry's
 _PR_SET_PDEATHSIG = 1
@@ -93,19 +96,17 @@ async def _demo(directory: Path, once: bool) -> int:
         if not await _done_before(work, stop):
             return 130
         document = work.result()
-        print(
-            f"\nThe tree is ready: {len(TREE)} nodes, {len(TREE) - 1} registries, in {time.monotonic() - started:.1f} s.\n",
-            flush=True,
-        )
+        seconds = time.monotonic() - started
+        print(f"\n{words('ready', nodes=len(TREE), registries=len(TREE) - 1, seconds=seconds)}\n", flush=True)
         walk = asyncio.create_task(_walk(document))
         if not await _done_before(walk, stop):
             return 130
         if once:
-            print("\nThe walk is done and the tree ends. Without --once it stays up, for you to try such commands.", flush=True)
+            print("\n" + words("done"), flush=True)
             return 0 if walk.result() else 3
-        print("\nThe tree stays up. Ctrl-C ends it.", flush=True)
+        print("\n" + words("stays"), flush=True)
         await stay_up(running, stop)
-        print("\nStopping ...", flush=True)
+        print("\n" + words("stopping"), flush=True)
         return 0
     finally:
         await _end(running)
@@ -131,10 +132,7 @@ async def stay_up(running: list[Running], stop: asyncio.Event) -> None:
     while not stopped.done():
         done, _ = await asyncio.wait({stopped, *ends}, return_when=asyncio.FIRST_COMPLETED)
         for end in done - {stopped}:
-            print(
-                f"\n`{ends.pop(end)}` ended with status {end.result()}. The others stay up; that command starts it again.",
-                flush=True,
-            )
+            print("\n" + words("ended", command=ends.pop(end), status=end.result()), flush=True)
     for end in ends:
         end.cancel()
 
@@ -145,22 +143,19 @@ async def stay_up(running: list[Running], stop: asyncio.Event) -> None:
 async def _start(directory: Path, running: list[Running]) -> dict[str, Any]:
     """Brings the tree up, new or again, and returns what stands in nodes.json."""
     fresh = not (directory / "nodes.json").exists()
-    _say("Setting up" if fresh else "Starting again", f"state in {directory}")
+    _say(words("setting-up" if fresh else "again"), words("state", place=directory))
     if fresh:
         if any((directory / member.name / "node.toml").exists() for member in TREE):
             raise ConfigError(f"{directory} holds a demo whose first start was cut short; remove that directory, or choose another")
         ports = free_ports(_PORTS * len(TREE))
         for number, member in enumerate(TREE):
             await set_up(_plan(member, directory, ports[_PORTS * number :]))
-            _say(
-                member.name,
-                f"{member.role} node: configuration" + (", key, truth, token" if member.prefix or member.role == "root" else ""),
-            )
+            _say(member.name, words("made-recursive" if member.role == "recursive" else "made", role=words(member.role)))
     document = _document(directory)
     starting = [_launch(running, "registry", "serve", str(directory / member.name / "registry.toml")) for member in TREE[:-1]]
     starting += [_launch(running, "serve", str(directory / member.name / "node.toml")) for member in TREE]
     await asyncio.gather(*starting)
-    _say("Processes", f"{len(starting)} started")
+    _say(words("processes"), words("started", count=len(starting)))
     if fresh:
         await _delegate(directory, document)
         await _import(document)
@@ -244,8 +239,8 @@ async def _delegate(directory: Path, document: dict[str, Any]) -> None:
             own = node_of(document, member.name)
             async with RegistryClient(own["registry"], own["token"]) as client:
                 await client.delegate({"prefix": hosted})
-        more = f", which hosts {', '.join(member.hosts)}" if member.hosts else ""
-        _say(f"{PARENTS[member.name]} -> {member.name}", f"delegated: key proven, prefix record signed{more}")
+        more = words("hosting", prefixes=", ".join(member.hosts)) if member.hosts else ""
+        _say(f"{PARENTS[member.name]} -> {member.name}", words("delegated") + more)
 
 
 async def _import(document: dict[str, Any]) -> None:
@@ -255,7 +250,7 @@ async def _import(document: dict[str, Any]) -> None:
         registry=node["registry"], token=node["token"],
     )  # fmt: skip
     summary = await run_import(options, lambda _progress: None)
-    _say("Import", f"{summary.registered:,} real products under 88.101.5, every check digit verified, in {summary.seconds:.1f} s")
+    _say(words("import"), words("imported", prefix="88.101.5", count=summary.registered, seconds=summary.seconds))
 
 
 async def _wait_until_resolvable(document: dict[str, Any]) -> None:
@@ -275,7 +270,7 @@ def node_of(document: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _say(what: str, text: str) -> None:
-    print(f"  {what:20} {text}", flush=True)
+    print(f"  {column(what, 20)} {text}", flush=True)
 
 
 # ---- the walk
@@ -288,29 +283,29 @@ async def _walk(document: dict[str, Any]) -> bool:
     asked = Identifier.parse(CODE)
     resolver = Resolver(anchor, Limits())
 
-    print("1. A manufacturer registers a code. The answer comes when it is signed and durable.\n")
+    print(words("registers") + "\n")
     async with RegistryClient(enterprise["registry"], enterprise["token"]) as client:
         values = [{"index": index, "type": type_, "data": data} for index, (type_, data) in enumerate(CODE_VALUES.items(), 1)]
         record = await client.replace(CODE, values)
-    print(f"   {record['identifier']}: serial {record['serial']}, signed until {record['expires']}")
+    print("   " + words("registered", identifier=record["identifier"], serial=record["serial"], expires=record["expires"]))
 
-    print("\n2. An app resolves it, starting with nothing but the root's key: each step is verified before the next.\n")
+    print(f"\n{words('resolves')}\n")
     walked = await _until(lambda: Resolver(anchor, Limits()).resolve(Query(asked)))
     _show(asked, walked, trace=True)
 
-    print("\n3. The same record through the other two doors, of the recursive node.\n")
+    print(f"\n{words('other-doors')}\n")
     over_dns = await _until(lambda: asking.over_dns(resolver, asked, address(recursive["dns"]), "id.test"))
     over_http = await _until(lambda: asking.over_http(resolver, asked, address(recursive["http"])))
     for found in (over_dns, over_http):
         step = found.steps[0]
         print(f"   {step.server}: {step.asked} -> {step.said}; {found.verdict.reason}")
 
-    print("\n4. A code that nobody registered.\n")
+    print(f"\n{words('unknown')}\n")
     absent = Identifier.parse("88.118.8/NO-SUCH-CODE")
     nothing = await resolver.resolve(Query(absent))
     _show(absent, nothing, trace=False)
 
-    print("\n5. Somebody in between changes one value of the answer. The signature does not cover that, so it is refused.\n")
+    print(f"\n{words('tampered')}\n")
     async with tampering(address(enterprise["handle"]), b"https://example.org/p/", b"https://example.0rg/p/") as port:
         forged = await Resolver(anchor, Limits()).resolve_at(asked, ("127.0.0.1", port))
     _show(asked, forged, trace=False)
@@ -381,7 +376,7 @@ def _what_next(document: dict[str, Any]) -> list[str]:
         for n in document["nodes"]
     ]
     return [
-        "6. The tree, and what to try next.\n",
+        words("next") + "\n",
         *lines,
         "",
         f"   {command} resolve {CODE} --anchor {anchor} --trace",
@@ -391,8 +386,9 @@ def _what_next(document: dict[str, Any]) -> list[str]:
         f"   curl -H 'Accept: application/json' {recursive['http']}/{CODE}",
         f"   {command} register 88.118.8/MY-FIRST --value URL=https://example.org/ --registry {enterprise['registry']} \\",
         f"       --token @{token}",
-        f"   in a browser: {recursive['http']}/{CODE}?noredirect",
-        f"                 {recursive['http']}/{product}?noredirect",
+        "   " + words("browser"),
+        f"       {recursive['http']}/{CODE}?noredirect",
+        f"       {recursive['http']}/{product}?noredirect",
     ]
 
 

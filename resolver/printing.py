@@ -47,7 +47,7 @@ def resolution_lines(
         yield f"{asked}" + ("  (stale: no server answers; past its TTL, within its signature)" if outcome.stale else "")
         yield from value_lines(selected(found.chain[0].values, indexes, types)) or ("  no value of this type or index",)
     elif isinstance(outcome, Answer) or (isinstance(outcome, Failed) and isinstance(outcome.error, SignatureError)):
-        yield f"{asked}: REFUSED ({found.verdict.reason}): {found.verdict.text}"
+        yield f"{asked}: REFUSED ({found.verdict.reason}): {found.verdict.text.removeprefix(f'{asked}: ')}"
     else:
         first, *more = outcome_lines(asked, outcome)
         yield from (f"{asked}: {first}", *more)

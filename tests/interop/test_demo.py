@@ -26,13 +26,14 @@ from tests.support.schemas import check
 
 WAYMARK = str(Path(sys.executable).parent / "waymark")
 START_SECONDS = 60
+ENGLISH = os.environ | {"LC_ALL": "C.UTF-8"}  # the demo's language, whoever runs the tests
 SEEN_SECONDS = 20
 
 Document = dict[str, Any]
 
 
 def waymark(*arguments: str, stdin: str | None = None, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([WAYMARK, *arguments], input=stdin, capture_output=True, text=True, timeout=timeout)
+    return subprocess.run([WAYMARK, *arguments], input=stdin, capture_output=True, text=True, timeout=timeout, env=ENGLISH)
 
 
 @pytest.fixture(scope="module", name="tree")
@@ -41,7 +42,12 @@ def _tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Document]:
     directory = tmp_path_factory.mktemp("demo") / "state"
     log = directory.parent / "log"
     with open(log, "w") as output:
-        process = subprocess.Popen([WAYMARK, "demo", "--dir", str(directory)], stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [WAYMARK, "demo", "--dir", str(directory)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=ENGLISH,
+        )
     try:
         deadline = time.monotonic() + START_SECONDS
         while "Ctrl-C" not in log.read_text():
@@ -270,7 +276,7 @@ def resolved_in_the_end(tree: Document, at: Document, identifier: str, status: i
 
 
 def test_the_demo_runs_once_and_leaves_nothing() -> None:
-    environment = {key: value for key, value in os.environ.items() if key != "WAYMARK_ANCHOR"}
+    environment = {key: value for key, value in ENGLISH.items() if key != "WAYMARK_ANCHOR"}
     done = subprocess.run([WAYMARK, "demo", "--once"], capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     state = re.search(r"state in (\S+)", done.stdout)
