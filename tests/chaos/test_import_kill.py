@@ -62,8 +62,10 @@ def errors_of(products: Path, turn: int) -> Path:
 
 def acknowledged(products: Path, turn: int) -> int:
     """Rows that the importer says are settled."""
-    journal = journal_of(products, turn)
-    return int(json.loads(journal.read_bytes())["rows"]) if journal.exists() else 0
+    try:
+        return int(json.loads(journal_of(products, turn).read_bytes())["rows"])
+    except FileNotFoundError:  # not begun, or done
+        return 0
 
 
 async def newest_serial(registry: RegistryProcess, name: str) -> int:
@@ -103,7 +105,9 @@ async def test_a_killed_importer_loses_and_doubles_nothing(registry: RegistryPro
     kills, turn, settled, taken_up = 0, 1, 0, 0
     while kills < IMPORTER_KILLS:
         command = start_import(registry, products, turn)
-        await asyncio.sleep(moment.uniform(0.02, 0.25))
+        while kills % 2 and acknowledged(products, turn) <= settled and command.poll() is None:  # noqa: ASYNC110  # it is at it
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(moment.uniform(0, 0.15))
         ended = command.kill()
         assert ended.status in (-9, 1), ended
         kills += ended.status == -9

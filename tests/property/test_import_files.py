@@ -17,7 +17,7 @@ PLAN = ImportPlan.parse("88.101.5/{gtin}", ("NAME={name}",), ())
 _MARKS = [b"", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b\x08", b"PK\x03\x04", b"gtin,name\n", b'{"gtin":']
 _CELLS = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters='"\n,;'), max_size=12)
 
-in_a_file = settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+in_a_file = settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @pytest.fixture
