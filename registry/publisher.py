@@ -63,7 +63,7 @@ class Publisher:
         """The log has come to `serial`: the table is to follow at once."""
         self._wanted = max(self._wanted, serial)
         pipe = self._process.stdin if self._process is not None else None
-        if not self._told and pipe is not None:  # a process that died looks for itself when it is back
+        if not self._told and pipe is not None and not pipe.is_closing():  # a process that died looks for itself when it is back
             self._told = True
             pipe.write(b"\n")
 

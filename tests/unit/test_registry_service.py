@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from registry.certificates import Certificates
 from registry.config import RegistryConfig, one_server_site
@@ -388,6 +389,28 @@ async def test_a_publisher_goes_on_where_the_table_stands(tmp_path: Path) -> Non
     assert isinstance(table.find(Identifier.parse("88.118/B")), Answer)
     table.close()
     await service.close()
+
+
+def test_a_write_is_answered_while_the_publisher_is_gone(tmp_path: Path) -> None:
+    """On the loop that the registry runs on, which does not take a write to a closed pipe lightly."""
+
+    async def scenario() -> None:
+        service = await root_service(registry_config(tmp_path))
+        try:
+            (await published(service)).close()
+            process = service.publisher._process
+            assert process is not None
+            process.kill()
+            await process.wait()
+            written = await write(service, "register", A, URL)
+            assert code(written) == "created"
+            assert written.record is not None
+            async with asyncio.timeout(20):
+                await service.publisher.published(written.record.serial)
+        finally:
+            await service.close()
+
+    uvloop.run(scenario())
 
 
 async def test_a_rebuilt_table_is_the_table(tmp_path: Path) -> None:
