@@ -63,7 +63,9 @@ def init(
     apex: str,
     envelope: bool,
 ) -> None:
-    """Set up a new node in DIR: commented configuration, keys, truth, and the request to its parent.
+    """Set up a new node in DIR.
+
+    What it gets: commented configuration, keys, an empty database, a token, and the request to its parent.
 
     \b
     waymark init root tree/root
@@ -99,10 +101,12 @@ def next_steps(plan: Any) -> list[str]:
 @click.argument("prefix")
 @click.option("--rsa", is_flag=True, help="Make an RSA key beside it, for the RS256 envelope.")
 def keygen(directory: Path, prefix: str, rsa: bool) -> None:
-    """Make a new signing key for PREFIX in the key directory DIR and print its public part as a JWK.
+    """Make a new signing key for PREFIX.
 
-    Where PREFIX has a key already the new one becomes its next: delegate it again (with a new request, see `waymark request`, where
-    it has a node of its own), then it signs.
+    It goes into the key directory DIR; its public part is printed as a JWK.
+
+    Where PREFIX has a key already the new one becomes its next. A hosted prefix is then delegated again, and the new key signs. For
+    one with a node of its own: `waymark request`, its parent delegates it again, and `waymark registry home`.
     """
     from registry.keys import KeyDirectory
     from resolver.core import trust
@@ -117,9 +121,10 @@ def keygen(directory: Path, prefix: str, rsa: bool) -> None:
 @click.argument("config", metavar="REGISTRY.toml", type=FILE)
 @click.argument("prefix")
 def request(config: Path, prefix: str) -> None:
-    """Write request.json for the parent of PREFIX anew: beside REGISTRY.toml, good for an hour.
+    """Write the request to the parent of PREFIX anew.
 
-    `waymark init` has written the first one. Another is needed where that hour is over, and for a new key or a new address.
+    It is request.json beside REGISTRY.toml, good for an hour. `waymark init` has written the first one. Another is needed where
+    that hour is over, and for a new key or a new address.
     """
     from registry.config import read_config
     from registry.setup import write_request
@@ -141,9 +146,10 @@ def registry() -> None:
 @registry.command("serve")
 @click.argument("config", metavar="REGISTRY.toml", type=FILE)
 def registry_serve(config: Path) -> None:
-    """Run a registry: assigns, signs, keeps the truth, publishes to the answer table, offers the HTTP API /v1.
+    """Run a registry, as REGISTRY.toml says.
 
-    Ends on SIGTERM or Ctrl-C, after what it acknowledged is durable.
+    It assigns, signs, keeps the truth, publishes to the answer table and offers the HTTP API /v1. It ends on SIGTERM or Ctrl-C,
+    after what it acknowledged is durable.
     """
     import uvloop
 
@@ -157,11 +163,38 @@ def registry_serve(config: Path) -> None:
     uvloop.run(serve(read_config(config), ready))
 
 
+@registry.command("home")
+@click.argument("config", metavar="REGISTRY.toml", type=FILE)
+@click.argument("prefix")
+def registry_home(config: Path, prefix: str) -> None:
+    """Let the newest key of PREFIX sign, at the registry of its own node.
+
+    The last step of a new key: after its parent has delegated PREFIX to that key. The registry must be stopped meanwhile.
+    """
+    from registry.config import read_config
+    from registry.service import Service
+    from registry.setup import OPERATOR
+
+    check_prefix(prefix)
+
+    async def run() -> None:
+        service = await Service.open(read_config(config))
+        try:
+            await service.home(prefix, OPERATOR)
+        finally:
+            await service.close()
+
+    asyncio.run(run())
+    click.echo(f"{prefix}: its newest key signs from now on; `waymark check` says whether the parent knows it")
+
+
 @waymark.command()
 @click.argument("what", metavar="REQUEST.json|PREFIX")
 @with_registry
 def delegate(what: str, url: str, token: str | None) -> None:
-    """Hand a prefix down: to a child's own node as its REQUEST.json says, or PREFIX to be hosted by this registry's node.
+    """Hand a prefix down to a child.
+
+    To the child's own node as its REQUEST.json says, or PREFIX to be hosted by this registry's node.
 
     \b
     waymark delegate tree/88/request.json --registry http://127.0.0.1:20003 --token @tree/root/token
@@ -192,7 +225,9 @@ def delegate(what: str, url: str, token: str | None) -> None:
 @click.option("--replace", is_flag=True, help="Put these values in place of all values of an existing identifier.")
 @with_registry
 def register(identifier: str, values: tuple[str, ...], replace: bool, url: str, token: str | None) -> None:
-    """Register one IDENTIFIER with its values; it resolves within a second.
+    """Register one IDENTIFIER with its values.
+
+    It resolves within a second.
 
     \b
     waymark register 88.118.8/JXDY2106023 --value URL=https://example.org/p/1 --value 'NAME=电源模块' --token @token
@@ -214,9 +249,9 @@ def register(identifier: str, values: tuple[str, ...], replace: bool, url: str, 
 @resolver_cli.table.command()
 @click.argument("config", metavar="REGISTRY.toml", type=FILE)
 def rebuild(config: Path) -> None:
-    """Make the answer table again from the truth, in key order: smallest on disk. Nodes go on serving and move over.
+    """Make the answer table again from the truth.
 
-    The registry must be stopped meanwhile.
+    In key order, so that it is smallest on disk. Nodes go on serving and move over. The registry must be stopped meanwhile.
     """
     from registry.config import read_config
     from registry.publisher import rebuild_table
@@ -242,10 +277,11 @@ def rebuild(config: Path) -> None:
 )
 @click.option("--once", is_flag=True, help="End after the walk.")
 def demo(directory: Path | None, once: bool) -> None:
-    """Start a whole tree on this machine, import 1,000 real products, and walk through it.
+    """Start a whole tree on this machine and walk through it.
 
     Root, national top-level node 88, secondary nodes 88.101 and 88.118, enterprise node 88.118.8 and a recursive node, with their
-    registries, on free ports of the loopback address. It stays up until Ctrl-C. With --dir, DIR/nodes.json lists all addresses.
+    registries, on free ports of the loopback address, with 1,000 real products. It stays up until Ctrl-C. With --dir,
+    DIR/nodes.json lists all addresses.
     """
     from registry.demo import run_demo
 

@@ -15,7 +15,9 @@ EXIT_REJECTED, EXIT_INTERRUPTED = 1, 130
 LINE_SECONDS = 5.0  # between two lines of progress where there is no terminal
 
 _PATH = click.Path(dir_okay=False, path_type=Path)
-_HELP = """Register every row of FILE: CSV or NDJSON, gzipped or not, however large.
+_HELP = """Register every row of FILE.
+
+CSV or NDJSON, gzipped or not, however large.
 
 Templates say what becomes of a row: names of columns in braces are filled with its cells. A value is left out where a column it
 names is empty.

@@ -92,9 +92,10 @@ def find_anchor(path: Path | None) -> Anchor:
 @click.command()
 @click.argument("node", metavar="NODE.toml", type=FILE)
 def serve(node: Path) -> None:
-    """Run a node: root, top, secondary, enterprise or recursive, as NODE.toml says.
+    """Run a node, as NODE.toml says.
 
-    It answers over Handle and DNS (UDP and TCP) and HTTP until it gets SIGTERM or Ctrl-C. `waymark init` writes NODE.toml.
+    Root, top, secondary, enterprise or recursive, it answers over Handle and DNS (UDP and TCP) and HTTP until it gets SIGTERM or
+    Ctrl-C. `waymark init` writes NODE.toml.
     """
     from resolver.node import Addresses, run
 
@@ -111,9 +112,10 @@ def serve(node: Path) -> None:
 @click.argument("node", metavar="NODE.toml", type=FILE)
 @click.argument("identifier", metavar="IDENTIFIER")
 def answer(node: Path, identifier: str) -> None:
-    """Print what this node would say of IDENTIFIER, from its answer table, without any network.
+    """Print what a node would say of IDENTIFIER.
 
-    Exit status: 0 an answer, 1 no such identifier, 2 usage or configuration, 3 a referral to other servers, or a refusal.
+    From its answer table, without any network. Exit status: 0 an answer, 1 no such identifier, 2 usage or configuration, 3 a
+    referral to other servers, or a refusal.
     """
     from resolver.table import Table
 
@@ -132,7 +134,10 @@ def answer(node: Path, identifier: str) -> None:
 @click.command()
 @click.argument("node", metavar="NODE.toml", type=FILE)
 def check(node: Path) -> None:
-    """Check a node before or while it runs: configuration, anchor, table, and that its delegations verify up to the anchor."""
+    """Check a node, before or while it runs.
+
+    Its configuration, anchor and table, and that its delegations verify up to the anchor.
+    """
     from resolver.table import Table
 
     config = read_config(node)
@@ -310,13 +315,16 @@ def _ask(anchor: Anchor, bounds: Limits, question: Callable[[Any], Coroutine[Any
 
 @click.group()
 def table() -> None:
-    """Look into an answer table, prove it whole, or make it again from the truth."""
+    """Look into an answer table, check or rebuild it."""
 
 
 @table.command()
 @click.argument("place", metavar="TABLE", type=click.Path(exists=True, path_type=Path))
 def stat(place: Path) -> None:
-    """Print counts and sizes of TABLE: its directory, or the NODE.toml that names it."""
+    """Print counts and sizes of TABLE.
+
+    TABLE is its directory, or the NODE.toml that names it.
+    """
     from resolver.table import Table
 
     opened = Table(table_path(place))
@@ -334,9 +342,10 @@ def stat(place: Path) -> None:
 @click.argument("place", metavar="TABLE", type=click.Path(exists=True, path_type=Path))
 @click.option("--quiet", is_flag=True, help="No progress, only what is wrong.")
 def check_(place: Path, quiet: bool) -> None:
-    """Verify every record, signature, delegation and serial in TABLE: its directory, or the NODE.toml that names it.
+    """Verify every record in TABLE.
 
-    One changed octet is found. Exit status 0: all is well; 3: each fault is printed.
+    Every signature, delegation and serial too. TABLE is its directory, or the NODE.toml that names it. One changed octet is found.
+    Exit status 0: all is well; 3: each fault is printed.
     """
     from resolver.table_check import check_table
 
@@ -369,7 +378,10 @@ def table_path(place: Path) -> Path:
 
 @click.command("limits")
 def limits_() -> None:
-    """Print every bound: its default, the range that may be configured under [limits], and why it is there."""
+    """Print every bound, and why it is there.
+
+    Its default too, and the range that may be configured under [limits].
+    """
     width = max(map(len, limits.TABLE))
     click.echo(f"{'name':{width}}  {'default':>14}  {'range':>26}  why")
     for bound in limits.TABLE.values():

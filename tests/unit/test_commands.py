@@ -15,6 +15,7 @@ from resolver import cli as resolver_cli
 from resolver.anchor import anchor_document
 from resolver.config import read_config
 from resolver.core.record import Value
+from resolver.table import Table
 from tests.support.world import World
 
 COMMANDS = resolver_cli.Commands(commands=[*cli.waymark.commands.values(), *resolver_cli.COMMANDS])
@@ -78,6 +79,25 @@ async def test_a_request_is_made_anew_and_names_the_newest_key(anchor: Path, tmp
     wrong = run("request", here / "registry.toml", "88.119")
     assert wrong.exit_code == 2
     assert "holds no key of 88.119" in wrong.stderr
+
+
+def test_the_newest_key_of_a_node_of_its_own_is_put_to_use(anchor: Path, tmp_path: Path) -> None:
+    here = tmp_path / "node"
+    assert run("init", "secondary", here, "--prefix", "88.118", "--anchor", anchor).exit_code == 0
+    assert run("keygen", here / "keys", "88.118").exit_code == 0
+    assert list(homed_keys(here)) == [302]
+    assert run("registry", "home", here / "registry.toml", "88.118").exit_code == 0
+    assert list(homed_keys(here)) == [303, 302], "the first one signs"
+    wrong = run("registry", "home", here / "registry.toml", "88.119")
+    assert wrong.exit_code == 2
+    assert "holds no key of 88.119" in wrong.stderr
+
+
+def homed_keys(node: Path) -> dict[int, bytes]:
+    table = Table(node / "table")
+    (homed,) = table.homed()
+    table.close()
+    return homed.keys
 
 
 def test_a_request_that_is_not_there_is_not_taken_for_a_prefix(tmp_path: Path) -> None:
