@@ -12,6 +12,7 @@ What is said where the protocol leaves a choice:
     message that is encrypted or signed within a session is answered "session unknown", since there is none.
   * Values are answered with the TTL that was signed, from a recursive node too: the TTL is under the signature. How long an answer
     may be kept there is bounded by the node's own cache, not told on the wire.
+  * An answer that is older than its TTL, since every server is down, carries a flag of ours (`handle.STALE`).
   * A hashed name (`owner.HashedName`), as a recursive node asks for, is answered with the identifier that it stands for. Any other
     name is repeated as it was asked for.
   * A response is never answered, so that two servers cannot be set upon each other.
@@ -278,7 +279,7 @@ class HandleDoor:
                 if body is None:
                     return self._error(octets, Code.VALUES_NOT_FOUND, "no public value is what was asked for", "no-data", way, now)
                 serial = self.desk.site.serial
-                finished = finish(octets, _SUCCESS, body, serial, int(now), authoritative, way.octets_max, way.whole)
+                finished = finish(octets, _SUCCESS, body, serial, int(now), authoritative, way.octets_max, way.whole, stale)
                 seconds = self._cache_seconds if ttl_limit is None else min(self._cache_seconds, ttl_limit)
                 if not stale and (authoritative or not asked.message.flags & AUTHORITATIVE):
                     question = octets[:4] + octets[12:36] + octets[40:] + way.mark

@@ -60,6 +60,7 @@ KEEP_ALIVE = 0x02000000
 PUBLIC_ONLY = 0x01000000
 REQUEST_DIGEST = 0x00800000
 DO_NOT_REFER = 0x00100000
+STALE = 0x00000001  # ours, answered: every server was down, and this is older than its TTL; deployed clients pass over it
 QUERY_FLAGS = RECURSIVE | CACHE_CERTIFY | PUBLIC_ONLY  # what deployed clients set when they resolve
 ECHOED_FLAGS = (
     CERTIFIED | ENCRYPT | RECURSIVE | CACHE_CERTIFY | PUBLIC_ONLY | REQUEST_DIGEST | DO_NOT_REFER

@@ -22,6 +22,7 @@ from resolver.core.wire.handle import (
     OURS,
     PUBLIC_ONLY,
     REQUEST_DIGEST,
+    STALE,
     Code,
     Version,
     code_at,
@@ -44,8 +45,9 @@ _NO_CREDENTIAL = bytes(4)
 
 
 def finish(
-    request: bytes, code: int, body: bytes, serial: int, now: int, authoritative: bool, octets_max: int, whole: bool
-) -> Finished:
+    request: bytes, code: int, body: bytes, serial: int, now: int, authoritative: bool, octets_max: int, whole: bool,
+    stale: bool = False,
+) -> Finished:  # fmt: skip
     """The response to `request`, of which at least the header must be there. `serial` is that of the answering site.
 
     `whole`: in one piece, for a stream, else in datagrams. A message (without envelope) of more than `octets_max` becomes an error
@@ -64,6 +66,8 @@ def finish(
     flags = flags & ECHOED_FLAGS | PUBLIC_ONLY
     if authoritative:
         flags |= AUTHORITATIVE
+    if stale:
+        flags |= STALE
     if version < OURS:
         code = code_at(version, code)
     start = _PIECE_AND_HEADER.pack(0, length, op, code, flags, serial, recursion, 0, now + ANSWER_SECONDS, len(content))

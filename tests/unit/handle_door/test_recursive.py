@@ -12,7 +12,7 @@ from resolver.core.message import Answer, Failed, NotFound, Outcome, Query, Refu
 from resolver.core.record import Value
 from resolver.core.trust import Reason
 from resolver.core.wire.bodies import decode_resolution_response
-from resolver.core.wire.handle import AUTHORITATIVE, QUERY_FLAGS, RECURSIVE, REQUEST_DIGEST, Code
+from resolver.core.wire.handle import AUTHORITATIVE, QUERY_FLAGS, RECURSIVE, REQUEST_DIGEST, STALE, Code
 from resolver.core.wire.stored import Stored, encode_stored, read_stored
 from resolver.doors.handle import HandleDoor
 from tests.support.dns import NoRecursion, node
@@ -82,10 +82,13 @@ async def test_ready_answer_ends_with_the_ttl_that_is_left(stored: Stored) -> No
     later.close()
 
 
-async def test_stale_answer_is_not_kept(stored: Stored) -> None:
+async def test_stale_answer_is_marked_and_not_kept(stored: Stored) -> None:
     door = door_of(Scripted(Refused(), Answer(stored, authoritative=False, stale=True, ttl_limit=30)))
-    assert ask(door, request("88.118/ABC")).code == Code.SUCCESS
+    said = ask(door, request("88.118/ABC"))
+    assert (said.code, said.message.flags & STALE) == (Code.SUCCESS, STALE)
     assert len(door.cache) == 0
+    fresh = ask(door_of(Scripted(Refused(), Answer(stored, authoritative=False, ttl_limit=30))), request("88.118/ABC"))
+    assert not fresh.message.flags & STALE
 
 
 async def test_who_wants_no_cached_answer_gets_none(stored: Stored) -> None:
