@@ -31,9 +31,12 @@ async def write_without_end(service: Service, run: str, writer: int) -> None:
 
 async def main(directory: Path, run: str) -> None:
     service = await Service.open(registry_config(directory))
-    sys.stdout.write("open\n")
-    sys.stdout.flush()
-    await asyncio.gather(*[write_without_end(service, run, writer) for writer in range(_WRITERS)])
+    try:
+        sys.stdout.write("open\n")
+        sys.stdout.flush()
+        await asyncio.gather(*[write_without_end(service, run, writer) for writer in range(_WRITERS)])
+    finally:
+        await service.close()  # when nobody reads any more: the test itself was killed
 
 
 if __name__ == "__main__":
