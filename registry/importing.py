@@ -162,7 +162,8 @@ class _Import:
         if found is not None and self._errors.resume(found.error_octets):
             self._begun_at = found
             self._counts |= found._asdict()
-            self._tell(f"taking up an earlier import behind row {found.rows:,}")
+            if found.rows:
+                self._tell(f"taking up an earlier import behind row {found.rows:,}")
         else:
             self._errors.start()
         try:
