@@ -22,7 +22,7 @@ from tests.support.scripted import told
 from tests.support.world import World
 
 ABC, HOSTED = Identifier.parse("88.118/ABC"), Identifier.parse("88.118.5/HOSTED")
-QUICK: dict[str, object] = {"exchange_milliseconds": 100, "exchange_tries": 2}
+QUICK: dict[str, object] = {"exchange_milliseconds": 300, "exchange_tries": 2}
 
 
 async def test_the_walk_from_the_root(tmp_path: Path) -> None:
