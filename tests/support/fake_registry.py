@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 
 from aiohttp import web
 
-_HOLD_SECONDS = 0.3
+_HOLD_SECONDS = 1.0
 
 
 class Turn(NamedTuple):
