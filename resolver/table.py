@@ -84,7 +84,7 @@ class Table:
         self._open()
 
     def _open(self) -> None:
-        self._current = _read_current(self.path)
+        self._current = current_generation(self.path)
         self._env = _environment(self.path / self._current, readonly=True)
         self._databases = {name: self._env.open_db(name, create=False) for name in _DATABASES}
         self._begin()
@@ -100,7 +100,7 @@ class Table:
 
     def refresh(self) -> list[bytes] | None:
         """Moves on to the newest snapshot. Returns the keys that changed; None if they are too many: forget everything."""
-        if _read_current(self.path) != self._current:
+        if current_generation(self.path) != self._current:
             self.close()
             self._open()
             return None
@@ -204,7 +204,7 @@ class TableWriter:
         if generation is None and not (path / "CURRENT").exists():
             _make_generation(path, "g000001")
             _set_current(path, "g000001")
-        self._generation = path / (generation or _read_current(path))
+        self._generation = path / (generation or current_generation(path))
         self._env = _environment(self._generation, readonly=False, fast=generation is not None)
         self._databases = {name: self._env.open_db(name) for name in _DATABASES}
 
@@ -273,7 +273,7 @@ def rebuild(path: Path, changes: Iterable[Change], serial: int) -> int:
     `changes` are the newest version of everything: homed prefixes in any order, records ascending by key. Running workers move on
     to the new table by themselves. The publisher must not run meanwhile.
     """
-    old = _read_current(path) if (path / "CURRENT").exists() else "g000000"
+    old = current_generation(path) if (path / "CURRENT").exists() else "g000000"
     new = f"g{int(old[1:]) + 1:06d}"
     _remove_generation(path / new)
     _make_generation(path, new)
@@ -380,9 +380,11 @@ def _set_current(path: Path, name: str) -> None:
     draft.replace(path / "CURRENT")
 
 
-def _read_current(path: Path) -> str:
-    """Name of the generation in force."""
+def current_generation(path: Path) -> str:
+    """Name of the generation in force in the table at `path`. Raises StoreError if there is none."""
     try:
         return (path / "CURRENT").read_text("ascii").strip()
     except OSError as error:
         raise StoreError(f"there is no answer table at {path} ({error.strerror}); has its registry run yet?") from None
+    except UnicodeDecodeError:
+        raise StoreError(f"{path / 'CURRENT'} names no generation of an answer table") from None

@@ -38,7 +38,7 @@ from resolver.core.owner import is_hashed
 from resolver.core.record import TYPE_SITE, Record
 from resolver.core.wire.site import decode_site
 from resolver.core.wire.stored import decode_stored, encode_stored, read_stored
-from resolver.table import Homed, Table, record_key, stored_at, unsealed
+from resolver.table import Homed, Table, current_generation, record_key, stored_at, unsealed
 from resolver.table_pages import Pages
 
 _PROGRESS_RECORDS = 10_000
@@ -102,11 +102,11 @@ def _listen(children: Sequence["subprocess.Popen[str]"], progress: Callable[[int
 
 
 def _data_file(path: Path) -> Path:
+    file = path / current_generation(path) / "data.mdb"
     try:
-        file = path / (path / "CURRENT").read_text("ascii").strip() / "data.mdb"
         file.stat()
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise StoreError(f"there is no answer table at {path}: {error}") from None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"answer table {path}: {file} cannot be read: {error}") from None
     return file
 
 
