@@ -59,7 +59,7 @@ class Committer:
         self._signing = signing
         self._clock = clock
         self._committed = committed
-        self._head = -1  # of the log when `zones` was read
+        self.head = -1  # of the log, as far as this process has seen it; `zones` are of then
         self._queue: deque[_Job] = deque()
         self._waiting = 0  # orders in the queue
         self._wake = asyncio.Event()
@@ -136,7 +136,7 @@ class Committer:
         orders = [order for _, part in portions for order in part]
         now = int(self._clock())
         async with self._truth.turn() as turn:
-            if turn.head != self._head:
+            if turn.head != self.head:
                 await self._read_zones(turn)
             batch = Batch(self._config.limits, self.zones, turn.head, now, self._zone)
             batch.found = await turn.newest(batch.keys(orders))
@@ -145,9 +145,9 @@ class Committer:
             entries = batch.sealed(await self._planned_and_signed(batch, orders))
             if entries or batch.new_replies:
                 await turn.append(entries, batch.new_replies, now)
-        self.zones, self._head = batch.zones, batch.head
+        self.zones, self.head = batch.zones, batch.head
         if entries:
-            self._committed(self._head)
+            self._committed(self.head)
         results = iter([await self._finished(outcome) for outcome in batch.outcomes])
         for job, part in portions:
             job.results += [next(results) for _ in part]
@@ -174,7 +174,7 @@ class Committer:
 
     async def _read_zones(self, turn: Turn) -> None:
         homed = [Homed.decode(version.record) for version in await self._truth.homed()]
-        self.zones, self._head = {each.prefix: self._zone(each) for each in homed}, turn.head
+        self.zones, self.head = {each.prefix: self._zone(each) for each in homed}, turn.head
 
     def _zone(self, homed: Homed) -> Zone:
         root = homed.prefix in ROOT_PREFIXES

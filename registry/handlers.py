@@ -301,7 +301,9 @@ class Handlers:
         return _json({"status": "ready", "prefixes": len(await self._service.prefixes())})
 
     async def metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(body=self._metrics.shown(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+        return web.Response(
+            body=self._metrics.shown(*self._service.serials), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )
 
 
 # ---- replies

@@ -28,6 +28,11 @@ class ApiMetrics:
         )  # fmt: skip
         self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}  # looked up by labels they cost 2 us each
         self.bulk_streams = Gauge("waymark_registry_bulk_streams", "Bulk requests under way", registry=self._registry)
+        self._committed = Gauge("waymark_registry_serial", "Serial of the newest committed change", registry=self._registry)
+        self._published = Gauge(
+            "waymark_registry_published_serial", "Serial of the answer table, which lags by the difference",
+            registry=self._registry,
+        )  # fmt: skip
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         labels = route, method if method in METHODS else "other", status
@@ -40,6 +45,8 @@ class ApiMetrics:
     def change(self, how: str, status: str, number: int = 1) -> None:
         self._changes.labels(how, status).inc(number)
 
-    def shown(self) -> bytes:
-        """All counters in the text format of Prometheus 0.0.4."""
+    def shown(self, committed: int, published: int) -> bytes:
+        """All counters and these two serials in the text format of Prometheus 0.0.4."""
+        self._committed.set(committed)
+        self._published.set(published)
         return generate_latest(self._registry)

@@ -172,6 +172,11 @@ class Service:
         """The prefixes homed here, and the public keys (32 octets) of each by index, the one that signs first."""
         return {prefix: dict(zone.homed.keys) for prefix, zone in self._committer.zones.items()}
 
+    @property
+    def serials(self) -> tuple[int, int]:
+        """Serials of the newest change committed, and of the newest that resolvers see: the table lags by the difference."""
+        return self._committer.head, self.publisher.serial
+
     # ---- tokens
 
     async def add_token(self, name: str, role: str, prefixes: Sequence[str] = ()) -> str:

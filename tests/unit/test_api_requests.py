@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -358,3 +359,14 @@ async def test_open_addresses_need_no_token(registry: Registry) -> None:
         await client.get("/v1/nothing")
         shown = (await client.get("/metrics")).body.decode()
     assert 'waymark_registry_requests_total{method="GET",route="none",status="404"}' in shown
+
+
+async def test_metrics_tell_how_far_the_table_lags(registry: Registry) -> None:
+    async def serials() -> list[float]:
+        lines = (await registry.client.get("/metrics")).body.decode().splitlines()
+        return [float(line.split()[1]) for line in lines if re.match(r"waymark_registry_(published_)?serial ", line)]
+
+    document = {"identifier": "88.101/LAG", "values": [{"index": 1, "type": "URL", "data": "https://example.org/"}]}
+    written = await registry.client.post("/v1/identifiers", document)
+    await registry.service.publisher.published(written.document["serial"])
+    assert await serials() == [written.document["serial"]] * 2
