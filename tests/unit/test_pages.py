@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import resolver.doors.pages as pages
@@ -73,6 +73,7 @@ data = st.one_of(
 
 @settings(max_examples=1500, deadline=None)
 @given(types, data, st.sampled_from(["zh", "en"]))
+@example("HS_VLIST", bytes(4), "zh")
 def test_whatever_a_value_holds_can_be_shown(type_: str, octets: bytes, language: str) -> None:
     found = shown(Value(1, type_, octets), language)
     assert found.text or not octets

@@ -41,7 +41,7 @@ def shown(value: Value, language: str) -> Shown:
         text, identifiers = _described(value, language)
     except (FormatError, UnicodeDecodeError):
         text, identifiers = None, ()
-    if text is None:
+    if not text:  # also an empty list of references, or of servers: its octets say so
         text = printable(value.data)
     if text is None:
         return Shown(value.index, value.type, label, word(language, "octets", count=len(value.data)), folded=value.data.hex(" "))
