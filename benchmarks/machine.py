@@ -13,11 +13,14 @@ import psutil
 SERVER_CORE, CLIENT_CORE = 0, 1
 
 
+_AVAILABLE = os.sched_getaffinity(0)
+
+
 @contextlib.contextmanager
 def on_cores(cores: Iterable[int]) -> Iterator[None]:
     """Runs the block, and the processes that it starts, on these cores. A machine that lacks them uses what it has."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, set(cores) & before or before)
+    os.sched_setaffinity(0, set(cores) & _AVAILABLE or _AVAILABLE)  # not those of a block around it, which may be fewer
     try:
         yield
     finally:
