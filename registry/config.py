@@ -7,15 +7,7 @@ from resolver.config import address, check_keys, number, read_toml, table, text
 from resolver.core.errors import ConfigError, IdentifierError
 from resolver.core.identifier import PREFIX_AUTHORITY, check_prefix, fold_prefix
 from resolver.core.limits import Limits
-from resolver.core.wire.site import (
-    PROTOCOL_HTTP,
-    PROTOCOL_TCP,
-    PROTOCOL_UDP,
-    SERVICE_QUERY,
-    Interface,
-    Server,
-    Site,
-)
+from resolver.core.wire.site import Site, one_server_site
 
 ROOT_PREFIXES = ("0.0", PREFIX_AUTHORITY)
 POSTGRESQL = ("postgresql://", "postgres://")
@@ -68,12 +60,6 @@ def read_config(path: Path) -> RegistryConfig:
         envelope=_envelope(envelope.get("prefixes", []), path),
         limits=Limits(table(document, "limits", path, {}), f"{path}: [limits]"),
     )
-
-
-def one_server_site(host: str, handle_port: int, http_port: int) -> Site:
-    """The site of a node with one server: Handle over UDP and TCP on one port, and HTTP."""
-    ways = ((PROTOCOL_UDP, handle_port), (PROTOCOL_TCP, handle_port), (PROTOCOL_HTTP, http_port))
-    return Site((Server(1, host, b"", tuple(Interface(SERVICE_QUERY, protocol, port) for protocol, port in ways)),))
 
 
 def _envelope(prefixes: object, path: Path) -> frozenset[str]:

@@ -19,13 +19,13 @@ from string import Template
 from typing import NamedTuple
 
 from registry import keys
-from registry.config import RegistryConfig, one_server_site, read_config
+from registry.config import RegistryConfig, read_config
 from registry.service import Actor, Service
 from resolver.anchor import anchor_document, read_anchor
 from resolver.config import apex
 from resolver.core.errors import ConfigError
 from resolver.core.identifier import ANCHOR, PREFIX_AUTHORITY, check_prefix, fold_prefix, parent_prefix
-from resolver.core.wire.site import PROTOCOL_HTTP, PROTOCOL_UDP, encode_site
+from resolver.core.wire.site import PROTOCOL_HTTP, PROTOCOL_UDP, encode_site, one_server_site
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _TABLE_SECTION = '\n[table]\npath = "table"                  # where the registry publishes and this node answers from\n'

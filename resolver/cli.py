@@ -22,7 +22,7 @@ from resolver.core.errors import ConfigError, FormatError, SignatureError, Wayma
 from resolver.core.identifier import Identifier, prefix_record
 from resolver.core.limits import Limits
 from resolver.core.message import Answer, NotFound, Query
-from resolver.desk import Resolution
+from resolver.core.walk import Resolution
 from resolver.saved import load as load_saved
 from resolver.saved import save as saved_document
 

@@ -10,42 +10,10 @@ from resolver.core.cache import Budget
 from resolver.core.identifier import Identifier
 from resolver.core.message import Outcome, Query, Refused
 from resolver.core.record import Value
-from resolver.core.trust import Trusted, Verdict
+from resolver.core.walk import Resolution
 from resolver.core.wire.site import Site
 from resolver.metrics import Metrics
 from resolver.table import Table
-
-
-class Step(Protocol):
-    """One exchange of a walk, for the trace."""
-
-    @property
-    def server(self) -> str: ...  # "udp 127.0.0.1:2641"
-
-    @property
-    def asked(self) -> str: ...
-
-    @property
-    def said(self) -> str: ...
-
-    @property
-    def milliseconds(self) -> float: ...
-
-
-class Resolution(Protocol):
-    """What a walk found, what is to be thought of it, and how it went."""
-
-    @property
-    def outcome(self) -> Outcome: ...
-
-    @property
-    def verdict(self) -> Verdict: ...
-
-    @property
-    def chain(self) -> tuple[Trusted, ...]: ...  # from the record up to the anchor, as far as it could be verified
-
-    @property
-    def steps(self) -> tuple[Step, ...]: ...
 
 
 class Recursion(Protocol):

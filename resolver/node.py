@@ -27,7 +27,7 @@ from resolver.anchor import read_anchor
 from resolver.config import NodeConfig
 from resolver.core import limits
 from resolver.core.errors import ConfigError, StoreError
-from resolver.core.wire.site import PROTOCOL_HTTP, PROTOCOL_TCP, PROTOCOL_UDP, SERVICE_QUERY, Interface, Server, Site
+from resolver.core.wire.site import Site, one_server_site
 from resolver.desk import Desk
 from resolver.doors.dns import DnsDoor
 from resolver.doors.handle import HandleDoor
@@ -282,9 +282,7 @@ def addresses(config: NodeConfig) -> Addresses:
     return Addresses(f"{host}:{config.handle_port}", f"{host}:{config.dns_port}", f"http://{host}:{config.http_port}")
 
 
-def own_site(config: NodeConfig, sockets: Sockets | None = None) -> Site:
+def own_site(config: NodeConfig, sockets: Sockets) -> Site:
     """What the node says of itself (op 2): one server with its Handle and HTTP doors."""
-    bound = with_ports(config, sockets) if sockets is not None else config
-    ways = ((PROTOCOL_UDP, bound.handle_port), (PROTOCOL_TCP, bound.handle_port), (PROTOCOL_HTTP, bound.http_port))
-    interfaces = tuple(Interface(SERVICE_QUERY, protocol, port) for protocol, port in ways)
-    return Site((Server(1, config.public_address, b"", interfaces),), attributes=(("desc", config.name),))
+    bound = with_ports(config, sockets)
+    return one_server_site(config.public_address, bound.handle_port, bound.http_port, (("desc", config.name),))

@@ -10,10 +10,10 @@ from resolver.core.identifier import ANCHOR, PREFIX_AUTHORITY, Identifier, fold_
 from resolver.core.message import Answer, AnsweringRecord, Failed, NotFound, Outcome, Referral, Refused
 from resolver.core.record import TTL_ABSOLUTE, TYPE_SITE, TYPE_SITE_PREFIX, Value, selected
 from resolver.core.trust import Trusted
+from resolver.core.walk import Resolution
 from resolver.core.wire.json import iso_time, value_to_json
 from resolver.core.wire.site import PROTOCOL_HTTP, PROTOCOL_HTTPS, PROTOCOL_TCP, PROTOCOL_UDP, Server, decode_site
 from resolver.core.wire.values import decode_values
-from resolver.desk import Resolution
 
 _DATA_CHARACTERS = 100
 

@@ -14,8 +14,8 @@ from resolver.core import limits
 from resolver.core.errors import FormatError, LimitError
 from resolver.core.identifier import Identifier
 from resolver.core.record import Value
+from resolver.core.walk import Resolution
 from resolver.core.wire.json import value_from_json, value_to_json
-from resolver.desk import Resolution
 
 _WRITTEN = "as `waymark resolve --save` writes it; a node's JSON or --json names the chain, but does not hold it"
 

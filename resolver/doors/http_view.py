@@ -16,8 +16,9 @@ from resolver.core.identifier import Identifier
 from resolver.core.message import Answer, AnsweringRecord, Failed, Outcome, Query
 from resolver.core.record import TYPE_SIGNATURE, Value
 from resolver.core.trust import Trusted, Verdict
+from resolver.core.walk import Step
 from resolver.core.wire.values import decode_values
-from resolver.desk import Desk, Step
+from resolver.desk import Desk
 
 REMEMBERED = Verdict(True, "verified", "verified a while ago, and the same since")
 _URL = re.compile(r"https?://[^\s\x00-\x20\x7f/\\?#]+[^\s\x00-\x20\x7f]*", re.IGNORECASE)

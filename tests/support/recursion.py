@@ -1,32 +1,17 @@
 """A recursion without a network: it knows a `World` whole, verifies like the real one, and fails on demand."""
 
-from typing import NamedTuple
-
 from resolver.core import trust
 from resolver.core.errors import SignatureError, UnreachableError
 from resolver.core.identifier import Identifier
 from resolver.core.message import Answer, Failed, NotFound, Outcome, Query
 from resolver.core.record import Value
-from resolver.core.trust import Trusted, Verdict
+from resolver.core.trust import Verdict
+from resolver.core.walk import Resolution, Step
 from resolver.core.wire.stored import encode_stored, read_stored
 from resolver.core.wire.values import decode_values
 from tests.support.world import World
 
 VERIFIED = Verdict(True, "verified", "every signature up to the anchor holds")
-
-
-class Step(NamedTuple):
-    server: str
-    asked: str
-    said: str
-    milliseconds: float
-
-
-class Resolution(NamedTuple):
-    outcome: Outcome
-    verdict: Verdict
-    chain: tuple[Trusted, ...] = ()
-    steps: tuple[Step, ...] = ()
 
 
 class WorldRecursion:

@@ -19,11 +19,12 @@ from uuid import uuid4
 
 import asyncpg
 
-from registry.config import RegistryConfig, one_server_site
+from registry.config import RegistryConfig
 from registry.keys import KeyDirectory
 from registry.service import Actor, Delegation, Service
 from resolver.core.limits import Limits
 from resolver.core.record import Value
+from resolver.core.wire.site import one_server_site
 
 _START_SECONDS = 60.0
 

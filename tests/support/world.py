@@ -18,16 +18,7 @@ from resolver.anchor import Anchor
 from resolver.core import trust
 from resolver.core.identifier import ANCHOR, PREFIX_AUTHORITY, Identifier, fold_prefix, prefix_record, scope, signer
 from resolver.core.record import INDEX_KEY, INDEX_SITE, INDEX_SITE_PREFIX, TYPE_KEY, TYPE_SITE, TYPE_SITE_PREFIX, Record, Value
-from resolver.core.wire.site import (
-    PROTOCOL_HTTP,
-    PROTOCOL_TCP,
-    PROTOCOL_UDP,
-    SERVICE_QUERY,
-    Interface,
-    Server,
-    Site,
-    encode_site,
-)
+from resolver.core.wire.site import Site, encode_site, one_server_site
 from resolver.core.wire.stored import encode_stored
 from resolver.core.wire.values import decode_values, encode_values
 from resolver.table import Change, Homed, TableWriter
@@ -37,8 +28,7 @@ DAY = 86_400
 
 def site(port: int, http_port: int = 8000, address: str = "127.0.0.1") -> Site:
     """A one-server site with Handle on UDP and TCP `port`, and HTTP."""
-    ways = ((PROTOCOL_UDP, port), (PROTOCOL_TCP, port), (PROTOCOL_HTTP, http_port))
-    return Site((Server(1, address, b"", tuple(Interface(SERVICE_QUERY, protocol, p) for protocol, p in ways)),))
+    return one_server_site(address, port, http_port)
 
 
 def public(key: Ed25519PrivateKey) -> bytes:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from registry.config import one_server_site, read_config
+from registry.config import read_config
 from resolver.core import limits
 from resolver.core.errors import ConfigError
+from resolver.core.wire.site import one_server_site
 
 
 def written(path: Path, text: str) -> Path:

@@ -6,13 +6,12 @@ from typing import Any
 import pytest
 
 from registry.assignment import Holding, names_shared, record_values, refused, rolled
-from registry.config import one_server_site
 from registry.registration import Actor, Plan, Rejected, State, Write, delegation_key, is_made_here, plan
 from resolver.core import trust
 from resolver.core.identifier import Identifier, prefix_record
 from resolver.core.limits import Limits
 from resolver.core.record import Record, Reference, Value
-from resolver.core.wire.site import decode_site
+from resolver.core.wire.site import decode_site, one_server_site
 from resolver.core.wire.stored import decode_stored, encode_stored
 
 NOW = 1_800_000_000

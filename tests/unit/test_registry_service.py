@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 from registry.certificates import Certificates
-from registry.config import RegistryConfig, one_server_site
+from registry.config import RegistryConfig
 from registry.keys import KeyDirectory
 from registry.publisher import rebuild_table, table_lock
 from registry.registration import Actor, Write, Written
@@ -22,6 +22,7 @@ from resolver.core.identifier import ANCHOR, Identifier, signer
 from resolver.core.message import Answer, NotFound, Referral
 from resolver.core.record import Record, Value
 from resolver.core.wire.keys import RsaPublicKey, decode_public_key
+from resolver.core.wire.site import one_server_site
 from resolver.core.wire.values import decode_values
 from resolver.table import Table
 from tests.support.registry import NAME, OPERATOR, URL, registry_config, root_service

@@ -100,6 +100,13 @@ def server_of(site: Site, identifier: Identifier) -> Server:
     return site.servers[0 if number == -(2**31) else abs(number) % len(site.servers)]  # that number has no positive in 32 bits
 
 
+def one_server_site(host: str, handle_port: int, http_port: int, attributes: tuple[tuple[str, str], ...] = ()) -> Site:
+    """The site of a node with one server that answers questions: Handle over UDP and TCP on one port, and HTTP."""
+    ways = ((PROTOCOL_UDP, handle_port), (PROTOCOL_TCP, handle_port), (PROTOCOL_HTTP, http_port))
+    interfaces = tuple(Interface(SERVICE_QUERY, protocol, port) for protocol, port in ways)
+    return Site((Server(1, host, b"", interfaces),), attributes=attributes)
+
+
 def addresses(site: Site, protocol: int, service: int = SERVICE_QUERY) -> list[tuple[str, int]]:
     """Host and port of every server of `site` that offers `service` over `protocol`, in the site's order."""
     return [
