@@ -114,6 +114,14 @@ def test_a_thousand_codes_are_the_same_through_dig_curl_and_resolve(tree: Docume
         assert over_dns[owner_name(identifier, "id.test")] == wanted, identifier
 
 
+@pytest.mark.parametrize("name", ["root", "88"])
+def test_a_thousand_codes_are_the_same_from_the_nodes_above(tree: Document, name: str) -> None:
+    """These nodes refer downward; `waymark resolve` asks them first and goes on where they say."""
+    rows = products()
+    found = resolve_all(tree, node(tree, name), [Identifier("88.101.5", row["gtin"]) for row in rows])
+    assert found == {f"88.101.5/{row['gtin']}": expected_values(row) for row in rows}
+
+
 def dig_all(at: Document, identifiers: list[Identifier], tmp_path: Path) -> dict[str, set[tuple[int, str, str]]]:
     host, port = at["dns"].split(":")
     questions = tmp_path / "questions"
