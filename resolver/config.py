@@ -31,10 +31,6 @@ class NodeConfig(NamedTuple):
     hostmaster: str
     limits: Limits
 
-    @property
-    def is_recursive(self) -> bool:
-        return self.role == "recursive"
-
 
 def read_config(path: Path) -> NodeConfig:
     """Raises ConfigError that names the file, the setting and what was expected."""

@@ -2,15 +2,14 @@
 
 An expected outcome (found, not found, refer, refuse) is a value, see `message`. An exception means that something broke:
 the peer broke a rule, a signature does not hold, a server cannot be reached. Every kind has exactly one mapping to a DNS
-rcode (RFC 1035, 4.1.1) with an extended error (RFC 8914, 4), a Handle response code (RFC 3652, 2.2.3) and an HTTP status; the doors
-read it here.
+extended error (RFC 8914, 4), which goes with SERVFAIL, a Handle response code (RFC 3652, 2.2.3) and an HTTP status; the doors
+read it here. Only a query that cannot be read is FORMERR, as the DNS door says by itself.
 """
 
 
 class WaymarkError(Exception):
     """Root of all our exceptions. The text names the place and the rule, and where it helps the next step."""
 
-    dns_rcode = 2  # SERVFAIL
     dns_error = 0  # other
     handle_code = 2  # error
     http_status = 500
@@ -19,7 +18,6 @@ class WaymarkError(Exception):
 class FormatError(WaymarkError):
     """The peer broke a rule of a format. Decoders raise this and nothing else."""
 
-    dns_rcode = 1  # FORMERR
     handle_code = 4  # protocol error
     http_status = 400
 

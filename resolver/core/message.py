@@ -21,7 +21,6 @@ class Query(NamedTuple):
     identifier: Identifier
     indexes: tuple[int, ...] = ()
     types: tuple[str, ...] = ()
-    public_only: bool = True
     authoritative: bool = False  # the asker wants no cached answer
     recursive: bool = True  # the asker allows us to ask others
 

@@ -80,10 +80,6 @@ class Record(NamedTuple):
     key_index: int = INDEX_KEY
     gone: bool = False
 
-    @property
-    def public_values(self) -> tuple[Value, ...]:
-        return tuple(value for value in self.values if value.permissions & PUBLIC_READ)
-
 
 def is_signature_type(type_: str) -> bool:
     """Whether a value of this type is a signature over the others, and so not itself among what is signed."""

@@ -24,7 +24,6 @@ from resolver.doors.http_reply import Headers, HttpAnswer, HttpReply, problem
 from resolver.metrics import Metrics, cell
 from resolver.server.tcp import Connection, Listener, Source, StreamServer
 
-_READ_OCTETS = 65_536
 _HEAD_END = b"\r\n\r\n"
 _KEEP, _KEEP_OLD, _CLOSE = b"\r\n", b"Connection: keep-alive\r\n\r\n", b"Connection: close\r\n\r\n"
 _MALFORMED, _FAILED = cell("query", "http", "malformed"), cell("query", "http", "failed")
@@ -87,12 +86,8 @@ class HttpConnection(Connection):
     # ---- the server calls
 
     def readable(self, now: float) -> None:
-        try:
-            octets = os.read(self.descriptor, _READ_OCTETS)
-        except BlockingIOError:
-            return
-        except OSError:
-            self.close()
+        octets = self.receive()
+        if octets is None:
             return
         if not octets:
             self._peer_ended = True  # it has said all it wanted to, but may still read

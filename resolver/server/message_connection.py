@@ -19,8 +19,6 @@ from resolver.doors import Ready, Reply
 from resolver.metrics import Metrics, cell
 from resolver.server.tcp import Connection, Listener, Source, StreamServer
 
-_READ_OCTETS = 65_536
-
 log = logging.getLogger("waymark.tcp")
 
 
@@ -57,12 +55,8 @@ class MessageConnection(Connection):
     # ---- the server calls
 
     def readable(self, now: float) -> None:
-        try:
-            octets = os.read(self.descriptor, _READ_OCTETS)
-        except BlockingIOError:
-            return
-        except OSError:
-            self.close()
+        octets = self.receive()
+        if octets is None:
             return
         if octets:
             self._buffer = self._buffer + octets if self._buffer else octets

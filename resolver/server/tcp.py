@@ -27,6 +27,7 @@ from resolver.core.limits import Limits
 from resolver.metrics import Metrics
 from resolver.server.udp import bound
 
+_READ_OCTETS = 65_536
 _BURST = 64
 _BACKLOG = 1024
 _DEFER_SECONDS = 5
@@ -62,6 +63,16 @@ class Connection(ABC):
     @property
     def is_closed(self) -> bool:
         return self.descriptor < 0
+
+    def receive(self) -> bytes | None:
+        """What the peer sent, nothing at its end. None if there is nothing yet, or the connection broke and is closed."""
+        try:
+            return os.read(self.descriptor, _READ_OCTETS)
+        except BlockingIOError:
+            return None
+        except OSError:
+            self.close()
+            return None
 
     def close(self) -> None:
         """Ends the connection at once, whatever is still to be read or written."""

@@ -35,7 +35,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert found.table == tmp_path / "table"
     assert found.apex == (b"id", b"test")
     assert found.limits[limits.page_items] == 1000
-    assert not found.is_recursive
+    assert found.role == "secondary"
 
 
 @pytest.mark.parametrize(

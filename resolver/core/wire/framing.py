@@ -8,7 +8,7 @@ from struct import Struct
 
 from resolver.core.errors import FormatError, LimitError
 
-U16, U32, U64 = Struct(">H"), Struct(">I"), Struct(">Q")
+U16, U32 = Struct(">H"), Struct(">I")
 _STRING_OCTETS_MAX = 1_048_576  # deployed decoders refuse longer strings and arrays
 
 
@@ -42,9 +42,6 @@ class Reader:
 
     def u32(self, what: str) -> int:
         return int(U32.unpack(self.take(4, what))[0])
-
-    def u64(self, what: str) -> int:
-        return int(U64.unpack(self.take(8, what))[0])
 
     def data(self, what: str) -> bytes:
         """A string of octets behind its 4-octet length."""
